@@ -1,0 +1,2 @@
+//! payvault
+fn main() {}
