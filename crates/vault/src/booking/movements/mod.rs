@@ -1,0 +1,3 @@
+//! The movements of a booking (ledger rules p5 and p13).
+
+pub mod booked;
