@@ -35,7 +35,7 @@ create table ledger_transfers (
     credit uuid not null check (credit <> debit),
     amount bigint not null check (amount > 0),
     -- The hold that this row ends. Unique: a hold ends once.
-    resolves uuid references ledger_transfers (id),
+    resolves uuid,
     -- It already happened outside: no bound refuses it (rule B6).
     fact boolean not null,
     evidence uuid,
@@ -46,8 +46,6 @@ create table ledger_transfers (
     at timestamptz not null,
     recorded_at timestamptz not null,
     xid xid8 not null default pg_current_xact_id(),
-    foreign key (debit, book) references ledger_accounts (id, book),
-    foreign key (credit, book) references ledger_accounts (id, book),
     unique (subject, movement, generation),
     check ((kind in ('post', 'void')) = (resolves is not null)),
     check (not fact or kind = 'posted')
@@ -56,6 +54,34 @@ create unique index ledger_transfers_resolves on ledger_transfers (resolves) whe
 -- The order of the fold. Grows at its right end only.
 create index ledger_transfers_fold on ledger_transfers (xid, id);
 create index ledger_transfers_corrects on ledger_transfers (corrects) where corrects is not null;
+
+-- Both accounts of a transfer are of its book; and what ends a hold repeats its accounts, book and amount. Checked once for all
+-- rows of a statement, in place of foreign keys: those cost 7 of 15 microseconds a row and lock busy accounts' rows, this one 1.
+-- It holds as strictly, because nothing that it looks at can be changed or deleted afterwards (append-only, below).
+create function ledger_check_written() returns trigger language plpgsql as $$
+begin
+    if exists (
+        select from (select debit as id, book from written union select credit, book from written) n
+        where not exists (select from ledger_accounts a where a.id = n.id and a.book = n.book)
+    ) then
+        raise exception 'a transfer names an account that is not of its book'
+            using errcode = 'foreign_key_violation', constraint = 'ledger_transfers_account', table = 'ledger_transfers';
+    end if;
+    if exists (
+        select from written n
+        where n.resolves is not null and not exists (
+            select from ledger_transfers p
+            where p.id = n.resolves and p.kind = 'pending'
+              and (p.book, p.debit, p.credit, p.amount) = (n.book, n.debit, n.credit, n.amount)
+        )
+    ) then
+        raise exception 'a transfer ends a hold that does not exist or differs from it'
+            using errcode = 'foreign_key_violation', constraint = 'ledger_transfers_hold', table = 'ledger_transfers';
+    end if;
+    return null;
+end $$;
+create trigger ledger_transfers_written after insert on ledger_transfers referencing new table as written
+    for each statement execute function ledger_check_written();
 
 -- Nobody changes what has been written, whatever was granted to him by mistake.
 create function ledger_append_only() returns trigger language plpgsql as $$

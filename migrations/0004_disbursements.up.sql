@@ -61,6 +61,8 @@ create table disbursements (
     quote jsonb,
     charges text not null default 'none' check (charges in ('none', 'reserved', 'taken', 'released')),
     charges_generation int not null default 0,
+    -- Taken charges are split into their parts behind the log (ledger rule c2).
+    charges_split boolean not null default false,
     attempts int not null default 0,
     -- A new attempt not before this moment (rule A8).
     retry_at timestamptz,
@@ -85,6 +87,7 @@ create table disbursements (
 );
 create unique index disbursements_reference on disbursements (partner_id, reference) where core_id is null;
 create index disbursements_due on disbursements (due_at, id) where due_at is not null;
+create index disbursements_to_split on disbursements (id) where charges = 'taken' and not charges_split;
 create index disbursements_list on disbursements (partner_id, created_at desc, id desc);
 create index disbursements_by_phone on disbursements (partner_id, msisdn, amount_minor);
 create index disbursements_by_receipt on disbursements (receipt) where receipt is not null;
@@ -142,7 +145,8 @@ create table payouts (
     msisdn text not null,
     amount_minor bigint not null check (amount_minor > 0 and amount_minor % 100 = 0),
     remarks text not null,
-    body_hash bytea,
+    -- SHA-256 (hex) of the body of its first submission: a repeat is byte-identical (rule A5).
+    body_hash text,
     state text not null check (state in ('prepared', 'sending', 'accepted', 'unknown', 'paid', 'not_paid')),
     conversation_id text,
     receipt text unique,
@@ -181,6 +185,8 @@ create table payouts (
 create unique index payouts_one_live on payouts (disbursement_id) where state in ('prepared', 'sending', 'accepted', 'unknown');
 create index payouts_due on payouts (due_at, id) where due_at is not null;
 create index payouts_live on payouts (shortcode_id) where state in ('prepared', 'sending', 'accepted', 'unknown');
+create index payouts_by_receiver on payouts (partner_id, msisdn, amount_minor);
+create index payouts_by_day on payouts (partner_id, prepared_at);
 create index payouts_by_conversation on payouts (conversation_id) where conversation_id is not null;
 call pv_protect('payouts', 'partner_id = pv_partner() or pv_platform()', 'select', 'select, insert, update');
 

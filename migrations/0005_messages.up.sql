@@ -13,6 +13,8 @@ create table messages (
     query_id uuid,
     token text,
     peer text,
+    -- It came from an address that is allowed for its party (rule A6).
+    trusted boolean not null default false,
     headers jsonb,
     http_status int,
     -- Encrypted, secret fields cut out; the hash is of the whole as it arrived (rule D1).

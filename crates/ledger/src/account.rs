@@ -41,7 +41,10 @@ impl FromStr for Book {
         text.strip_prefix("M:")
             .and_then(|partner| partner.parse().ok())
             .map(Self::Partner)
-            .ok_or_else(|| LedgerError::UnknownWord { what: "book", value: text.to_owned() })
+            .ok_or_else(|| LedgerError::UnknownWord {
+                what: "book",
+                value: text.to_owned(),
+            })
     }
 }
 
@@ -85,7 +88,12 @@ impl AccountKind {
             "E" => Self::Expense,
             "Q" => Self::Equity,
             "D" => Self::Difference,
-            other => return Err(LedgerError::UnknownWord { what: "account kind", value: other.to_owned() }),
+            other => {
+                return Err(LedgerError::UnknownWord {
+                    what: "account kind",
+                    value: other.to_owned(),
+                });
+            }
         })
     }
 
@@ -110,7 +118,10 @@ pub struct AccountRef {
 impl AccountRef {
     /// An account by book and name.
     pub fn new(book: Book, name: impl Into<Cow<'static, str>>) -> Self {
-        Self { book, name: name.into() }
+        Self {
+            book,
+            name: name.into(),
+        }
     }
 
     /// An account of the platform's own book.
@@ -164,7 +175,13 @@ impl NewAccount {
             Book::Platform => None,
             Book::Partner(partner) => Some(partner),
         };
-        Self { account, kind, bounded: false, currency: Currency::KES, partner }
+        Self {
+            account,
+            kind,
+            bounded: false,
+            currency: Currency::KES,
+            partner,
+        }
     }
 
     /// With a locked balance that refuses commands below zero.
@@ -186,14 +203,24 @@ impl NewAccount {
 ///
 /// An account that exists with another kind, bound, currency or partner is [`LedgerError::AccountDiffers`]. Rows are written
 /// in the order of the accounts' ids.
-pub async fn open_accounts_in_tx(conn: &mut PgConnection, accounts: &[NewAccount], now: DateTime<Utc>) -> Result<u64, LedgerError> {
+pub async fn open_accounts_in_tx(
+    conn: &mut PgConnection,
+    accounts: &[NewAccount],
+    now: DateTime<Utc>,
+) -> Result<u64, LedgerError> {
     let mut wanted: BTreeMap<Uuid, &NewAccount> = BTreeMap::new();
     for account in accounts {
         let name = account.account.name.as_ref();
         if name.is_empty() || name.chars().count() > 120 {
-            return Err(LedgerError::AccountName { book: account.account.book.to_string(), name: name.to_owned() });
+            return Err(LedgerError::AccountName {
+                book: account.account.book.to_string(),
+                name: name.to_owned(),
+            });
         }
-        if wanted.insert(account.account.id().uuid(), account).is_some_and(|twin| twin != account) {
+        if wanted
+            .insert(account.account.id().uuid(), account)
+            .is_some_and(|twin| twin != account)
+        {
             return Err(differs(account));
         }
     }
@@ -201,7 +228,9 @@ pub async fn open_accounts_in_tx(conn: &mut PgConnection, accounts: &[NewAccount
         return Ok(0);
     }
     let ids: Vec<Uuid> = wanted.keys().copied().collect();
-    let column = |value: fn(&NewAccount) -> String| -> Vec<String> { wanted.values().map(|a| value(a)).collect() };
+    let column = |value: fn(&NewAccount) -> String| -> Vec<String> {
+        wanted.values().map(|a| value(a)).collect()
+    };
     let opened = sqlx::query(
         "insert into ledger_accounts (id, book, name, kind, currency, bounded, partner_id, opened_at)
          select id, book, name, kind, currency, bounded, partner_id, $8
@@ -229,17 +258,22 @@ pub async fn open_accounts_in_tx(conn: &mut PgConnection, accounts: &[NewAccount
     .bind(now)
     .execute(&mut *conn)
     .await?;
-    let stored = sqlx::query("select id, kind, currency, bounded, partner_id from ledger_accounts where id = any($1)")
-        .bind(&ids)
-        .fetch_all(&mut *conn)
-        .await?;
+    let stored = sqlx::query(
+        "select id, kind, currency, bounded, partner_id from ledger_accounts where id = any($1)",
+    )
+    .bind(&ids)
+    .fetch_all(&mut *conn)
+    .await?;
     for row in stored {
         let id: Uuid = row.try_get("id")?;
-        let Some(account) = wanted.get(&id) else { continue };
+        let Some(account) = wanted.get(&id) else {
+            continue;
+        };
         let same = row.try_get::<String, _>("kind")? == account.kind.letter()
             && row.try_get::<String, _>("currency")? == account.currency.code()
             && row.try_get::<bool, _>("bounded")? == account.bounded
-            && row.try_get::<Option<Uuid>, _>("partner_id")? == account.partner.map(PartnerId::uuid);
+            && row.try_get::<Option<Uuid>, _>("partner_id")?
+                == account.partner.map(PartnerId::uuid);
         if !same {
             return Err(differs(account));
         }
@@ -248,7 +282,10 @@ pub async fn open_accounts_in_tx(conn: &mut PgConnection, accounts: &[NewAccount
 }
 
 fn differs(account: &NewAccount) -> LedgerError {
-    LedgerError::AccountDiffers { book: account.account.book.to_string(), name: account.account.name.to_string() }
+    LedgerError::AccountDiffers {
+        book: account.account.book.to_string(),
+        name: account.account.name.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -261,7 +298,10 @@ mod tests {
         assert_eq!(bank.id(), AccountRef::platform(String::from("bank")).id());
         assert_eq!(bank.id().uuid().get_version_num(), 8);
         assert_ne!(bank.id(), AccountRef::platform("tax").id());
-        assert_ne!(bank.id(), AccountRef::mirror(PartnerId(Uuid::nil()), "bank").id());
+        assert_ne!(
+            bank.id(),
+            AccountRef::mirror(PartnerId(Uuid::nil()), "bank").id()
+        );
     }
 
     #[test]

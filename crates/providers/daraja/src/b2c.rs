@@ -42,10 +42,6 @@ struct Body<'a> {
 }
 
 /// A shortcode as a number, as in the contract's sample; as text when that would lose a digit.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
 fn shortcode<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     match text.parse::<u64>() {
         Ok(number) if !text.starts_with(['0', '+']) => serializer.serialize_u64(number),
@@ -177,7 +173,11 @@ mod tests {
             assert_eq!(clean_remarks(nothing), "Payment", "{nothing}");
         }
         assert_eq!(clean_remarks(&"x".repeat(300)).len(), 100);
-        assert_eq!(clean_remarks(&"abc ".repeat(60)).len(), 99, "a space at the cut is dropped");
+        assert_eq!(
+            clean_remarks(&"abc ".repeat(60)).len(),
+            99,
+            "a space at the cut is dropped"
+        );
     }
 
     proptest! {

@@ -104,7 +104,8 @@ fn success_receipt(e: &Envelope) -> Option<String> {
 
 /// Neither empty nor the placeholder of failures: a date prefix and seven zeros (2.5).
 fn is_receipt(text: &str) -> bool {
-    !text.is_empty() && !(text.len() == 10 && text.ends_with("0000000"))
+    let placeholder = text.len() == 10 && text.ends_with("0000000");
+    !text.is_empty() && !placeholder
 }
 
 /// `254700000001 - TEST BORROWER`, split at the first ` - `.

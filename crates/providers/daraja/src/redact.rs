@@ -19,13 +19,7 @@ const SECRET_NAMES: [&str; 8] = [
     "credential",
 ];
 /// What a string value must not contain anywhere, in lower case: JSON inside a string, a header.
-const SECRET_WORDS: [&str; 5] = [
-    "securitycredential",
-    "access_token",
-    "authorization:",
-    "bearer ",
-    "basic ",
-];
+const SECRET_WORDS: [&str; 3] = ["securitycredential", "access_token", "authorization:"];
 /// The gateway repeats the whole token behind this (M-Pesa contract 1, 401.002.01).
 const TOKEN_PHRASE: &str = "invalid access token - ";
 
@@ -43,6 +37,7 @@ pub fn redact(body: &[u8]) -> Vec<u8> {
         at: 0,
         values_too: false,
         named_in_a_pair: false,
+        behind_a_name: false,
     };
     scan.run();
     if scan.named_in_a_pair {
@@ -53,6 +48,7 @@ pub fn redact(body: &[u8]) -> Vec<u8> {
             at: 0,
             values_too: true,
             named_in_a_pair: false,
+            behind_a_name: false,
         };
         again.run();
         return again.out;
@@ -60,13 +56,34 @@ pub fn redact(body: &[u8]) -> Vec<u8> {
     scan.out
 }
 
-/// [`redact`] for text, with values cut that are known to be secret.
-pub(crate) fn redact_text(text: &str, known: &[&str]) -> String {
-    let mut out = String::from_utf8_lossy(&redact(text.as_bytes())).into_owned();
-    for secret in known.iter().filter(|s| s.len() >= 4) {
-        out = out.replace(secret, CUT);
-    }
-    out
+/// [`redact`] for a body as text, with values cut that are known to be secret.
+pub(crate) fn redact_body(body: &str, known: &[&str]) -> String {
+    cut_known(
+        String::from_utf8_lossy(&redact(body.as_bytes())).into_owned(),
+        known,
+    )
+}
+
+/// The same for one sentence of an answer (an `errorMessage`), which is no JSON by itself.
+pub(crate) fn redact_sentence(text: &str, known: &[&str]) -> String {
+    let lower = text.to_ascii_lowercase();
+    let tail = [TOKEN_PHRASE, "bearer ", "basic "]
+        .iter()
+        .filter_map(|phrase| lower.find(phrase).map(|start| start + phrase.len()))
+        .min();
+    let kept = match tail.and_then(|end| text.get(..end)) {
+        Some(kept) => format!("{kept}{CUT}"),
+        None => text.to_owned(),
+    };
+    cut_known(kept, known)
+}
+
+fn cut_known(text: String, known: &[&str]) -> String {
+    // A very short value would cut ordinary words, and is no secret anybody issues.
+    known
+        .iter()
+        .filter(|secret| secret.len() >= 4)
+        .fold(text, |text, secret| text.replace(secret, CUT))
 }
 
 fn plain_text(body: &[u8]) -> Vec<u8> {
@@ -94,6 +111,8 @@ struct Scan<'a> {
     at: usize,
     values_too: bool,
     named_in_a_pair: bool,
+    /// The latest key was `Key` or `Name`.
+    behind_a_name: bool,
 }
 
 impl Scan<'_> {
@@ -122,6 +141,7 @@ impl Scan<'_> {
                 .extend_from_slice(self.body.get(colon + 1..value).unwrap_or_default());
             self.at = value;
             let name = joined(&text);
+            self.behind_a_name = matches!(name.as_str(), "key" | "name");
             if SECRET_NAMES.iter().any(|n| name.contains(n)) || (self.values_too && name == "value")
             {
                 self.cut_to(value_end(self.body, value));
@@ -129,12 +149,13 @@ impl Scan<'_> {
             return;
         }
         let lower = text.to_ascii_lowercase();
-        if SECRET_NAMES.contains(&joined(&text).as_str()) {
+        if self.behind_a_name && SECRET_NAMES.contains(&joined(&text).as_str()) {
             self.named_in_a_pair = true;
-        }
-        if SECRET_WORDS.iter().any(|w| lower.contains(w)) && !self.is_a_bare_name(&text) {
+        } else if SECRET_WORDS.iter().any(|w| lower.contains(w)) || is_a_header(&lower) {
             self.cut_to(end);
-        } else if let Some(start) = lower.find(TOKEN_PHRASE) {
+            return;
+        }
+        if let Some(start) = lower.find(TOKEN_PHRASE) {
             let kept = text.get(..start + TOKEN_PHRASE.len()).unwrap_or_default();
             self.out.extend_from_slice(
                 serde_json::json!(format!("{kept}{CUT}"))
@@ -148,16 +169,21 @@ impl Scan<'_> {
         }
     }
 
-    fn is_a_bare_name(&self, text: &str) -> bool {
-        SECRET_NAMES.contains(&joined(text).as_str())
-    }
-
     fn cut_to(&mut self, end: usize) {
         self.out.push(b'"');
         self.out.extend_from_slice(CUT.as_bytes());
         self.out.push(b'"');
         self.at = end;
     }
+}
+
+/// `Bearer …` or `Basic …` with something behind it that is no word. A shop called "Basic Needs" keeps its name: a party
+/// that is cut could not be compared with ours any more.
+fn is_a_header(lower: &str) -> bool {
+    let rest = ["bearer ", "basic "]
+        .iter()
+        .find_map(|scheme| lower.trim_start().strip_prefix(scheme));
+    rest.is_some_and(|r| r.len() >= 16 && !r.contains(char::is_whitespace))
 }
 
 /// The index behind the closing quote of the string that opens at `start`, or the end of the body.
@@ -194,14 +220,13 @@ fn value_end(body: &[u8], start: usize) -> usize {
                 continue;
             }
             b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' | b',' if depth == 0 => return at,
             b'}' | b']' => {
                 depth -= 1;
                 if depth == 0 {
                     return at + 1;
                 }
             }
-            b',' if depth == 0 => return at,
             _ => {}
         }
         at += 1;
@@ -232,6 +257,8 @@ mod tests {
             " { \"a\" : [1, 2.50, \"x\\\"y\"] } ",
             "<html>busy</html>",
             "{\"ResultDesc\":\"The initiator password expired\"}",
+            "{\"Value\":\"254700000001 - BASIC NEEDS LTD\",\"BillRefNumber\":\"PASSWORD\",\"Remarks\":\"basic education\"}",
+            "{\"Key\":\"ResultDesc\",\"Value\":\"secret\"}",
         ] {
             assert_eq!(cut(text), text);
         }
@@ -250,6 +277,7 @@ mod tests {
             r#"{"SecurityCredential":"hush-hush"#,
             r#"{"Security Credential":"hush-hush"}"#,
             r#"{"Authorization":"Bearer hush-hush"}"#,
+            r#"["Bearer hush-hush-hush-hush"]"#,
             r#"{"headers":["Authorization: Bearer hush-hush"]}"#,
             r#"{"access_token":"hush-hush","expires_in":"3599"}"#,
             r#"{"Password":"hush-hush"}"#,
@@ -287,8 +315,16 @@ mod tests {
     #[test]
     fn known_values_are_cut_from_any_text() {
         assert_eq!(
-            redact_text("token Qz7example here", &["Qz7example"]),
+            redact_body("token Qz7example here", &["Qz7example", ""]),
             "token [cut] here"
+        );
+        assert_eq!(
+            redact_sentence("Error Occurred - Invalid Access Token - abc", &[]),
+            "Error Occurred - Invalid Access Token - [cut]"
+        );
+        assert_eq!(
+            redact_sentence("Bad Request - Invalid Amount", &["hush-hush"]),
+            "Bad Request - Invalid Amount"
         );
     }
 

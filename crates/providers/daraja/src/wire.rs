@@ -14,7 +14,7 @@ use crate::{
     codes::{self, Endpoint, Meaning},
     limits,
     loose::Object,
-    redact::redact_text,
+    redact::{redact_body, redact_sentence},
     token::{self, TokenRequest},
 };
 
@@ -81,8 +81,14 @@ pub(crate) async fn post(
     tokens: &Arc<dyn TokenStore>,
     post: &Post<'_>,
 ) -> (Reply, WireTrace) {
+    let credential = post.account.security_credential.expose_secret();
+    let mut known = vec![
+        credential.to_owned(),
+        post.account.consumer_secret.expose_secret().to_owned(),
+    ];
+    let body = String::from_utf8_lossy(&post.body);
     let mut trace = WireTrace {
-        request: redact_text(&String::from_utf8_lossy(&post.body), &secrets(post.account)),
+        request: redact_body(&body, &[credential]),
         ..WireTrace::default()
     };
     let key = token::key(post.account);
@@ -107,10 +113,16 @@ pub(crate) async fn post(
             Ok(answer) => answer,
             Err(error) => return without_answer(error, trace),
         };
+        known.push(token.clone());
+        let secrets: Vec<&str> = known.iter().map(String::as_str).collect();
         trace.http_status = Some(answer.status);
         trace.code = answer.code;
-        trace.message = redact_text(&answer.message, &[&token]);
-        trace.response = redact_text(&answer.body, &[&token]);
+        trace.message = redact_sentence(&answer.message, &secrets);
+        // Cut first, shortened afterwards: half a secret would not be found.
+        trace.response = redact_body(&answer.body, &secrets)
+            .chars()
+            .take(limits::MAX_TRACE)
+            .collect();
         if answer.reply != Reply::Answer(Meaning::Token) {
             return (answer.reply, trace);
         }
@@ -127,13 +139,6 @@ pub(crate) async fn post(
         trace.message
     );
     (Reply::TokenRefused, trace)
-}
-
-fn secrets(account: &RailAccount) -> [&str; 2] {
-    [
-        account.security_credential.expose_secret(),
-        account.consumer_secret.expose_secret(),
-    ]
 }
 
 fn without_token(error: TokenError, mut trace: WireTrace) -> (Reply, WireTrace) {

@@ -113,6 +113,7 @@ fn bench(answers: impl IntoIterator<Item = Scripted>) -> Bench {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands in lists with errors")]
 fn answer(status: u16, body: &str) -> Scripted {
     Ok((status, body.to_owned()))
 }
@@ -541,7 +542,7 @@ async fn no_secret_is_left_in_a_trace() {
     let echo = |status: u16| {
         answer(
             status,
-            r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - Qz7shared","SecurityCredential":"Q3JlZGVudGlhbA==","note":"Qz7shared and Qz7token1 and Q3JlZGVudGlhbA=="}"#,
+            r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - Qz7shared","SecurityCredential":"Q3JlZGVudGlhbA==","note":"Qz7shared and Q3JlZGVudGlhbA=="}"#,
         )
     };
     for answers in [
@@ -552,12 +553,7 @@ async fn no_secret_is_left_in_a_trace() {
         let bench = bench(answers);
         let got = bench.rail.submit(&account(), &order(), DEADLINE).await;
         let text = format!("{:?}", got.trace);
-        let used = if bench.script.calls.lock().unwrap().len() > 1 {
-            "Qz7token1"
-        } else {
-            "Qz7shared"
-        };
-        for secret in ["Q3JlZGVudGlhbA==", "app-hush", used] {
+        for secret in ["Q3JlZGVudGlhbA==", "app-hush", "Qz7shared", "Qz7token1"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
         assert!(got.trace.request.contains("\"Amount\":1500"));

@@ -49,10 +49,18 @@ fn rail() -> Daraja {
     Daraja::new(Arc::new(Nowhere), Arc::new(Nowhere))
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with optional fields"
+)]
 fn kes(text: &str) -> Option<Money> {
     Some(Money::parse(text).unwrap())
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with optional fields"
+)]
 fn at(text: &str) -> Option<DateTime<Utc>> {
     Some(text.parse().unwrap())
 }

@@ -13,10 +13,10 @@ use http::Method;
 
 use super::bank::{Bank, User};
 use super::body::Body;
-use super::book::{Order, Work};
 use super::commands::{Answer, Call};
 use super::json::Json;
 use super::options::Fault;
+use super::orders::{Order, Work};
 use super::refusal::Refusal;
 
 /// A request taken apart.

@@ -11,11 +11,11 @@ use rand::{RngExt, SeedableRng};
 
 use super::body::{Body, Reader};
 use super::book::{
-    Client, Command, Hook, Loan, LoanTransaction, Office, Order, PaymentDetail, PaymentType,
-    Product, Savings,
+    Client, Hook, Loan, LoanTransaction, Office, PaymentDetail, PaymentType, Product, Savings,
 };
 use super::json::Json;
 use super::options::{BusinessDate, Fault, MifosOptions, UserOptions};
+use super::orders::{Command, Order};
 use super::refusal::Refusal;
 use crate::wire::Delivery;
 

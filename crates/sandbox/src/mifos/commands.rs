@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::bank::{Bank, Kept, ParkedOrder, User};
-use super::book::{Command, CommandOutcome, Order, Work};
 use super::json::Json;
 use super::options::{Fault, Profile};
+use super::orders::{Command, CommandOutcome, Order, Work};
 use super::refusal::Refusal;
 
 /// How long the server itself waits for a running command before it answers 425.

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::bank::{Bank, User};
 use super::body::Body;
-use super::book::{Hook, Order};
+use super::book::Hook;
 use super::commands::Done;
 use super::json::Json;
+use super::orders::Order;
 use super::refusal::Refusal;
 use crate::wire::{Delivery, Request};
 

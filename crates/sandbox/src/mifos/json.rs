@@ -17,8 +17,10 @@ pub(crate) enum Json {
     Int(i64),
     /// Cents, written as shillings with six decimals.
     Amount(i64),
-    /// A number token or a finished JSON text, written as it is.
+    /// A number token, written as it is.
     Token(String),
+    /// A finished JSON text that never changes, written as it is.
+    Fixed(&'static str),
     Text(Cow<'static, str>),
     List(Vec<Json>),
     Map(Vec<(Cow<'static, str>, Json)>),
@@ -60,6 +62,7 @@ impl Json {
             Self::Int(value) => append(out, format_args!("{value}")),
             Self::Amount(cents) => append_amount(out, *cents),
             Self::Token(token) => out.push_str(token),
+            Self::Fixed(text) => out.push_str(text),
             Self::Text(text) => write_text(out, text),
             Self::List(items) => {
                 out.push('[');
@@ -145,7 +148,7 @@ fn write_text(out: &mut String, text: &str) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             control if u32::from(control) < 0x20 => {
-                append(out, format_args!("\\u{:04x}", u32::from(control)))
+                append(out, format_args!("\\u{:04x}", u32::from(control)));
             }
             other => out.push(other),
         }

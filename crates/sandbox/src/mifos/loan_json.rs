@@ -11,15 +11,10 @@ use super::repayments::schedule_of;
 
 /// Shillings.
 pub(crate) fn currency() -> Json {
-    Json::map([
-        ("code", "KES".into()),
-        ("name", "Kenyan Shilling".into()),
-        ("decimalPlaces", 2_i64.into()),
-        ("inMultiplesOf", 0_i64.into()),
-        ("displaySymbol", "KSh".into()),
-        ("nameCode", "currency.KES".into()),
-        ("displayLabel", "Kenyan Shilling (KSh)".into()),
-    ])
+    Json::Fixed(concat!(
+        r#"{"code":"KES","name":"Kenyan Shilling","decimalPlaces":2,"inMultiplesOf":0,"#,
+        r#""displaySymbol":"KSh","nameCode":"currency.KES","displayLabel":"Kenyan Shilling (KSh)"}"#
+    ))
 }
 
 /// A status as commands answer it: only the flag that is set.

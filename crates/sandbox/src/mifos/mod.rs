@@ -1,8 +1,8 @@
 //! A Mifos X host (Apache Fineract) from the Mifos X contract: the same wire, either release line, faults on demand.
 //!
 //! The story of a request: [`MifosSim`] finds the tenant and asks who it is (`address`); a read is answered from the
-//! records (`reads`, `loan_json`, `savings`, `search`); a write goes the way of all commands (`commands`: key, checker, act,
-//! event) to its act (`loan_commands`, `repayments`, `savings`, `hooks`). Staff do the same without a wire (`staff`). `book` holds the
+//! records (`reads`, `loan_json`, `clients`, `savings`, `search`); a write goes the way of all commands (`commands`: key, checker, act,
+//! event) to its act (`loan_commands`, `repayments`, `savings`, `hooks`). Staff do the same without a wire (`staff`). `book` and `orders` hold the
 //! records, `bank` one tenant, `options` the settings and dials.
 //!
 //! Left out: batches, interoperation, share accounts, external events, OAuth2, two-factor, creating loans over the wire.
@@ -11,12 +11,14 @@ mod address;
 mod bank;
 mod body;
 mod book;
+mod clients;
 mod commands;
 mod hooks;
 mod json;
 mod loan_commands;
 mod loan_json;
 mod options;
+mod orders;
 mod reads;
 mod refusal;
 mod repayments;
@@ -33,13 +35,14 @@ use http::{Method, StatusCode};
 
 pub use self::bank::{Bank, HookLog};
 pub use self::book::{
-    AccountStatus, Client, Command, CommandOutcome, Figures, Group, Hook, Loan, LoanSpec,
-    LoanStatus, LoanTransaction, Office, PaymentDetail, PaymentType, Portions, Product,
-    ProductSpec, Savings, SavingsTransaction, Step, TopUp, Tranche, TransactionKind,
+    AccountStatus, Client, Figures, Group, Hook, Loan, LoanSpec, LoanStatus, LoanTransaction,
+    Office, PaymentDetail, PaymentType, Portions, Product, ProductSpec, Savings,
+    SavingsTransaction, Step, TopUp, Tranche, TransactionKind,
 };
 pub use self::options::{
     BusinessDate, Dials, DuplicateExternalId, Fault, HookDials, MifosOptions, Profile, UserOptions,
 };
+pub use self::orders::{Command, CommandOutcome};
 pub use self::staff::{ClientSpec, Refused};
 
 use self::address::{Ask, decode, read_query};

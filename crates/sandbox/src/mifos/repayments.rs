@@ -396,7 +396,7 @@ impl Bank {
         }
         self.change(id, |loan| {
             loan.transactions
-                .push(payment.transaction(transaction, kind, today, user, detail))
+                .push(payment.transaction(transaction, kind, today, user, detail));
         });
         self.settle(id, payment.date, &user.options.name);
         self.payment_done(

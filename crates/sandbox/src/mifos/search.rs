@@ -4,8 +4,9 @@ use super::address::Ask;
 use super::bank::{Bank, User};
 use super::body::Body;
 use super::book::Client;
+use super::clients::client_status;
 use super::json::{Json, choice};
-use super::reads::{client_status, searchable, spring_page};
+use super::reads::spring_page;
 use super::refusal::Refusal;
 
 /// Rows that `/search` answers at most.
@@ -97,7 +98,7 @@ impl Bank {
                     (&loan.account_no, loan.external_id.as_ref()),
                     product,
                     parent,
-                    searchable(loan.status),
+                    choice(loan.status.id(), loan.status.code(), loan.status.words()),
                     "depositAccountType.invalid",
                 )
             }));

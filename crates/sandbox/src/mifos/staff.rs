@@ -10,11 +10,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::bank::{Bank, User};
 use super::body::Body;
 use super::book::{
-    AccountStatus, Client, Loan, LoanSpec, LoanStatus, LoanTransaction, Office, Order, PaymentType,
-    Portions, Product, ProductSpec, Savings, Step, TopUp, Tranche, TransactionKind, Work,
+    AccountStatus, Client, Loan, LoanSpec, LoanStatus, LoanTransaction, Office, PaymentType,
+    Portions, Product, ProductSpec, Savings, Step, TopUp, Tranche, TransactionKind,
 };
 use super::commands::Done;
 use super::json::{Json, plain};
+use super::orders::{Order, Work};
 use super::refusal::Refusal;
 
 /// An act that the rules of the bank forbid.
@@ -450,7 +451,7 @@ impl Bank {
             );
         }
         self.change(loan, |loan| {
-            (loan.proposed, loan.approved) = (principal, principal)
+            (loan.proposed, loan.approved) = (principal, principal);
         });
         Ok(())
     }
@@ -504,7 +505,7 @@ impl Bank {
         self.transaction_external_ids
             .retain(|_, owner| *owner != (loan, transaction));
         self.change(loan, |loan| {
-            loan.transactions.retain(|entry| entry.id != transaction)
+            loan.transactions.retain(|entry| entry.id != transaction);
         });
         self.transactions(loan).len() < before
     }

@@ -142,7 +142,7 @@ fn a_host_that_is_down_answers_nobody_and_loses_its_hooks() {
         let mut world = World::new(profile);
         world.hook(&[("LOAN", "APPROVE")]);
         world.deliveries();
-        let until = world.now + Duration::from_secs(600);
+        let until = world.now + Duration::from_mins(10);
         world.sim.down(world.now, until);
         world.approved();
         assert_eq!(world.get("/loans").status, 0);

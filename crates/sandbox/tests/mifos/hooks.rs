@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pv_sandbox::mifos::{Fault, Profile};
+use pv_sandbox::mifos::{Fault, MifosOptions, Profile, UserOptions};
 use pv_sandbox::wire::Simulator;
 use serde_json::{Value, json};
 
@@ -389,4 +389,47 @@ fn before_the_commit_the_hook_is_there_and_the_loan_still_reads_as_submitted() {
         200,
         "1.14 posts after the commit"
     );
+}
+
+#[test]
+fn a_command_that_meets_an_open_commit_is_answered_after_it() {
+    let mut world = World::new(Profile::V1_8);
+    world.hook(&[("LOAN", "APPROVE")]);
+    world.sim.bank_mut().options_mut().hooks.before_commit = 1000;
+    let loan = world.approved();
+    world.sim.bank_mut().options_mut().hooks.before_commit = 0;
+    let seen = world.disburse(loan, "d");
+    assert_eq!(seen.status, 200);
+    world.now += seen.delay;
+    let read = world.get(&format!("/loans/{loan}")).body;
+    assert_eq!(read["status"]["id"], 300, "the caller sees its own write");
+}
+
+#[test]
+fn hooks_of_two_tenants_leave_under_their_own_names_and_numbers() {
+    let mut world = World::new(Profile::V1_14);
+    let second = MifosOptions {
+        tenant: "second".to_owned(),
+        users: vec![UserOptions::integration("pv", "s3cret")],
+        ..MifosOptions::default()
+    };
+    world.sim.add_tenant(second);
+    world.hook(&[("LOAN", "APPROVE")]);
+    world.tenant = Some("second".to_owned());
+    world.hook(&[("LOAN", "APPROVE")]);
+    let probes = world.deliveries();
+    assert_eq!(probes.len(), 2);
+    assert_ne!(probes[0].id, probes[1].id);
+    world.approved();
+    let tenants: Vec<String> = world
+        .posts()
+        .iter()
+        .map(|(delivery, _)| {
+            delivery.request.headers()["fineract-platform-tenantid"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(tenants, ["default"], "the approval was in the first tenant");
 }

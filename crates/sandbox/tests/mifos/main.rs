@@ -5,6 +5,7 @@ mod chance;
 mod commands;
 mod faults;
 mod hooks;
+mod lists;
 mod loans;
 mod money_back;
 mod search;

@@ -39,10 +39,10 @@ pub struct Seen {
 impl Seen {
     /// The code that a client branches on.
     pub fn code(&self) -> String {
-        let inner = &self.body["errors"][0]["userMessageGlobalisationCode"];
+        let inner = self.body.pointer("/errors/0/userMessageGlobalisationCode");
         inner
-            .as_str()
-            .or(self.body["userMessageGlobalisationCode"].as_str())
+            .or(self.body.get("userMessageGlobalisationCode"))
+            .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned()
     }
@@ -259,7 +259,7 @@ impl World {
 
     /// Everything that leaves within a minute.
     pub fn deliveries(&mut self) -> Vec<Delivery> {
-        self.sim.take_due(self.now + Duration::from_secs(60))
+        self.sim.take_due(self.now + Duration::from_mins(1))
     }
 
     /// Only the posts among them, with their bodies.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 use pv_kernel::{
     Money,
     core_banking::{BookingMeaning, BookingOrder, CoreError},
@@ -38,10 +38,11 @@ struct Done {
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let (rows, links) = claim(engine).await?;
     let taken = rows.len();
-    let work = rows.into_iter().map(|row| {
+    let mut work: Vec<BoxFuture<'_, Result<Done, VaultError>>> = Vec::with_capacity(taken);
+    for row in rows {
         let link = links.get(&CoreId(row.core_id));
-        async move { visit(engine, row, link).await }
-    });
+        work.push(Box::pin(visit(engine, row, link)));
+    }
     let mut done = stream::iter(work).buffer_unordered(32).ready_chunks(64);
     while let Some(chunk) = done.next().await {
         let chunk = chunk.into_iter().collect::<Result<Vec<Done>, VaultError>>()?;

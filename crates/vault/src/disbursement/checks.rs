@@ -164,7 +164,7 @@ pub struct Facts<'a> {
     /// `active`, `suspended`, …
     pub partner_status: &'a str,
     /// The rules.
-    pub rules: &'a Rules,
+    pub rules: Rules,
     /// Limits of the rail.
     pub limits: RailLimits,
     /// The order.

@@ -8,6 +8,7 @@ pub mod checks;
 pub mod commands;
 pub mod intake;
 pub mod machine;
+pub mod names;
 pub mod pay;
 pub mod poll;
 pub mod sighting;

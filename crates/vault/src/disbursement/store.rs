@@ -45,6 +45,7 @@ pub struct Row {
     pub quote: Option<Json<Quote>>,
     pub charges: String,
     pub charges_generation: i32,
+    pub charges_split: bool,
     pub attempts: i32,
     pub retry_at: Option<DateTime<Utc>>,
     pub receipt: Option<String>,

@@ -181,3 +181,42 @@ pub async fn settle_in_tx(conn: &mut PgConnection, now: DateTime<Utc>, settled: 
     .await?;
     Ok(())
 }
+
+/// Open items that an actor may see, oldest first, most urgent first within the page.
+pub async fn list(engine: &Engine, actor: &crate::audit::Actor, partner: Option<Uuid>, kind: Option<&str>, limit: i64) -> Result<Vec<crate::disbursement::view::ItemView>, VaultError> {
+    actor.require(crate::audit::Permission::ItemsRead)?;
+    let mut tx = actor.begin(engine).await?;
+    let only = actor.partner.map(|p| p.uuid()).or(partner);
+    Ok(sqlx::query_as(
+        "select id, partner_id, kind, subject, title, detail, suggested_action, link, amount_minor, urgency, owner, opened_at from items
+         where closed_at is null and ($1::uuid is null or partner_id = $1) and ($2::text is null or kind = $2)
+         order by (urgency = 'page') desc, opened_at, id limit $3",
+    )
+    .bind(only)
+    .bind(kind)
+    .bind(limit.clamp(1, 500))
+    .fetch_all(tx.conn())
+    .await?)
+}
+
+/// Kinds that only a later fact may close: a person cannot declare money explained.
+const CLOSED_BY_FACTS: &[&str] = &["unknown_payout", "booking_late", "credential_halted", "rail_drift", "double_paid"];
+
+/// Closes an item by a person's word, with a reason, audited.
+pub async fn close(engine: &Engine, actor: &crate::audit::Actor, id: Uuid, reason: &str) -> Result<(), VaultError> {
+    use pv_kernel::problem::Problem;
+    actor.require(crate::audit::Permission::ItemsAct)?;
+    let why = crate::partner::checked_reason(reason)?;
+    let mut tx = engine.begin().await?;
+    let row: Option<(Option<Uuid>, String)> =
+        sqlx::query_as("select partner_id, kind from items where id = $1 and closed_at is null for update").bind(id).fetch_optional(tx.conn()).await?;
+    let (partner, kind) = row.filter(|(p, _)| actor.partner.is_none_or(|a| Some(a.uuid()) == *p)).ok_or_else(|| Problem::not_found("open item"))?;
+    if CLOSED_BY_FACTS.contains(&kind.as_str()) {
+        let detail = "An item of this kind is closed by a fact, not by a word.";
+        return Err(Problem::refused("closed_by_facts", 409, detail, "Follow its suggested action; it closes itself when the fact is there.").about(id.to_string()).into());
+    }
+    sqlx::query("update items set closed_at = $2, closed_by = $3, resolution = $4 where id = $1").bind(id).bind(engine.now()).bind(actor.label()).bind(&why).execute(tx.conn()).await?;
+    let entry = crate::audit::AuditEntry::of(partner.map(pv_kernel::ids::PartnerId), "item.closed", id).because(why);
+    crate::audit::record_in_tx(tx.conn(), engine, actor, entry).await?;
+    Ok(tx.commit_at("item.close").await?)
+}

@@ -3,21 +3,21 @@
 //! The id is `core_id` of rule A1: a connection is changed or retired, never deleted, and keeps its id when its host moves.
 //! The ways in from Mifos X (tokens, keys) stand in [`super::webhook`], its products in [`super::product`].
 
-use std::collections::BTreeMap;
+mod view;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use pv_database::PgConnection;
 use pv_kernel::{
     Money, Msisdn,
-    core_banking::{CoreLink, CoreProfile},
+    core_banking::CoreProfile,
     ids::{CoreId, PartnerId},
     problem::Problem,
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
+use secrecy::ExposeSecret as _;
 use sqlx::types::Json;
 use uuid::Uuid;
+pub use view::{CorePatch, CoreView, MifosFields, NewCore};
 
 use super::{
     checked_phones, checked_secret, checked_text, checked_zone,
@@ -29,225 +29,13 @@ use crate::{
     audit::{Actor, AuditEntry, Permission, record_in_tx},
     engine::Engine,
     error::VaultError,
-    secret::{KeyRing, Place},
+    secret::Place,
 };
 
 /// The endpoint of a stock host (Mifos X contract 1).
 pub const DEFAULT_ENDPOINT: &str = "/fineract-provider/api/v1";
 
 pub(super) const PASSWORD: &str = "mifos_partners.mifos_password";
-
-/// A connection to be made.
-#[derive(Debug, Clone)]
-pub struct NewCore {
-    /// For people.
-    pub label: String,
-    /// `https://mifos.example.co.ke`; the endpoint may be part of it.
-    pub mifos_host_url: String,
-    /// The integration user.
-    pub mifos_username: String,
-    /// Its password.
-    pub mifos_password: SecretString,
-    /// The tenant, `default` on a stock host.
-    pub mifos_tenant_id: String,
-    /// The path of the API; `None`: [`DEFAULT_ENDPOINT`].
-    pub mifos_api_endpoint: Option<String>,
-    /// An extra certificate authority, PEM.
-    pub ca_pem: Option<String>,
-    /// IANA name of the tenant's zone; `None`: Africa/Nairobi.
-    pub zone: Option<String>,
-    /// The payment type that carries the receipt (Mifos X contract 3.6).
-    pub payment_type_id: Option<String>,
-    /// Approved loans are paid by themselves from now on (rule A16).
-    pub mifos_auto_disbursement_enabled: bool,
-    /// Largest amount paid by itself.
-    pub mifos_max_disbursement_amount: Option<Money>,
-    /// Smallest amount paid by itself.
-    pub mifos_min_disbursement_amount: Option<Money>,
-    /// Texts about loans of this connection.
-    pub sms_notifications_enabled: bool,
-    /// Who is told, besides the partner's own phones.
-    pub sms_phone_numbers: Vec<Msisdn>,
-    /// Seconds between two sweeps, 1 to 86400 (requirement L4: 300 to 900).
-    pub poll_seconds: i32,
-    /// Becomes the one that is meant when none is named. The first always does.
-    pub is_default: bool,
-}
-
-impl NewCore {
-    /// A connection with the defaults: automatic payment off, a sweep every ten minutes.
-    pub fn new(host_url: impl Into<String>, tenant: impl Into<String>, username: impl Into<String>, password: SecretString) -> Self {
-        Self {
-            label: "Mifos X".into(),
-            mifos_host_url: host_url.into(),
-            mifos_username: username.into(),
-            mifos_password: password,
-            mifos_tenant_id: tenant.into(),
-            mifos_api_endpoint: None,
-            ca_pem: None,
-            zone: None,
-            payment_type_id: None,
-            mifos_auto_disbursement_enabled: false,
-            mifos_max_disbursement_amount: None,
-            mifos_min_disbursement_amount: None,
-            sms_notifications_enabled: true,
-            sms_phone_numbers: Vec::new(),
-            poll_seconds: 600,
-            is_default: false,
-        }
-    }
-}
-
-/// What is to be changed of a connection; `None` leaves it, `Some(None)` empties it. Another host, tenant or user needs the
-/// password again, so that a kept password is never sent to a place its owner did not mean.
-#[derive(Debug, Clone, Default)]
-#[expect(clippy::option_option, reason = "left alone, emptied and set are three different wishes")]
-pub struct CorePatch {
-    /// For people.
-    pub label: Option<String>,
-    /// The host.
-    pub mifos_host_url: Option<String>,
-    /// The integration user.
-    pub mifos_username: Option<String>,
-    /// Its password.
-    pub mifos_password: Option<SecretString>,
-    /// The tenant.
-    pub mifos_tenant_id: Option<String>,
-    /// The path of the API.
-    pub mifos_api_endpoint: Option<String>,
-    /// An extra certificate authority, PEM.
-    pub ca_pem: Option<Option<String>>,
-    /// The tenant's zone.
-    pub zone: Option<String>,
-    /// The payment type that carries the receipt.
-    pub payment_type_id: Option<Option<String>>,
-    /// Approved loans are paid by themselves. Switching it on counts from this moment (rule A16).
-    pub mifos_auto_disbursement_enabled: Option<bool>,
-    /// Largest amount paid by itself.
-    pub mifos_max_disbursement_amount: Option<Option<Money>>,
-    /// Smallest amount paid by itself.
-    pub mifos_min_disbursement_amount: Option<Option<Money>>,
-    /// Texts about loans of this connection.
-    pub sms_notifications_enabled: Option<bool>,
-    /// Who is told.
-    pub sms_phone_numbers: Option<Vec<Msisdn>>,
-    /// Seconds between two sweeps.
-    pub poll_seconds: Option<i32>,
-    /// In use: hooks are heard and loans are swept.
-    pub is_active: Option<bool>,
-    /// `true` makes it the default.
-    pub is_default: Option<bool>,
-}
-
-/// A connection as shown. The password and tokens are never among it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CoreView {
-    /// Its id: `core_id` of rule A1.
-    pub id: CoreId,
-    /// Whose.
-    pub partner_id: PartnerId,
-    /// For people.
-    pub label: String,
-    /// Always true here; see [`MifosFields`] for a partner without a connection.
-    pub is_mifos_configured: bool,
-    /// The host.
-    pub mifos_host_url: String,
-    /// The integration user.
-    pub mifos_username: String,
-    /// The tenant.
-    pub mifos_tenant_id: String,
-    /// The path of the API.
-    pub mifos_api_endpoint: String,
-    /// Where the documented webhook is sent; `None`: no token was made yet.
-    pub mifos_webhook_url: Option<String>,
-    /// Whether a token was made. It is shown once, when it is made.
-    pub has_webhook_secret_token: bool,
-    /// The token before is good until then.
-    pub webhook_previous_until: Option<DateTime<Utc>>,
-    /// Whether an HMAC key is set.
-    pub has_webhook_hmac_key: bool,
-    /// Approved loans are paid by themselves.
-    pub mifos_auto_disbursement_enabled: bool,
-    /// Only those approved after this moment (rule A16).
-    pub auto_since: Option<DateTime<Utc>>,
-    /// Largest amount paid by itself.
-    pub mifos_max_disbursement_amount: Option<Money>,
-    /// Smallest amount paid by itself.
-    pub mifos_min_disbursement_amount: Option<Money>,
-    /// Texts about loans of this connection.
-    pub sms_notifications_enabled: bool,
-    /// Who is told.
-    pub sms_phone_numbers: Vec<Msisdn>,
-    /// In use.
-    pub is_active: bool,
-    /// Meant when none is named.
-    pub is_default: bool,
-    /// Whether an extra certificate authority is trusted.
-    pub has_ca: bool,
-    /// What detection found.
-    pub profile: Option<CoreProfile>,
-    /// The tenant's zone.
-    pub zone: String,
-    /// The tenant keeps a business date.
-    pub business_date: bool,
-    /// The payment type that carries the receipt.
-    pub payment_type_id: Option<String>,
-    /// Seconds between two sweeps.
-    pub poll_seconds: i32,
-    /// Last sweep.
-    pub last_poll_at: Option<DateTime<Utc>>,
-    /// Last time the host answered well.
-    pub last_ok_at: Option<DateTime<Utc>>,
-    /// What it answered badly.
-    pub last_error: Option<String>,
-    /// When.
-    pub last_error_at: Option<DateTime<Utc>>,
-    /// Given up for good.
-    pub retired_at: Option<DateTime<Utc>>,
-    /// Since when.
-    pub created_at: DateTime<Utc>,
-    /// Last change.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// The `mifos_*` fields of a partner's default connection, under the names of the fifth source document (requirement L1).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct MifosFields {
-    /// Whether there is a connection.
-    pub is_mifos_configured: bool,
-    /// Approved loans are paid by themselves.
-    pub mifos_auto_disbursement_enabled: bool,
-    /// The host.
-    pub mifos_host_url: Option<String>,
-    /// The integration user.
-    pub mifos_username: Option<String>,
-    /// The tenant.
-    pub mifos_tenant_id: Option<String>,
-    /// The path of the API.
-    pub mifos_api_endpoint: Option<String>,
-    /// Where the documented webhook is sent.
-    pub mifos_webhook_url: Option<String>,
-    /// Largest amount paid by itself.
-    pub mifos_max_disbursement_amount: Option<Money>,
-    /// Smallest amount paid by itself.
-    pub mifos_min_disbursement_amount: Option<Money>,
-}
-
-impl From<Option<&CoreView>> for MifosFields {
-    fn from(view: Option<&CoreView>) -> Self {
-        view.map_or_else(Self::default, |view| Self {
-            is_mifos_configured: true,
-            mifos_auto_disbursement_enabled: view.mifos_auto_disbursement_enabled,
-            mifos_host_url: Some(view.mifos_host_url.clone()),
-            mifos_username: Some(view.mifos_username.clone()),
-            mifos_tenant_id: Some(view.mifos_tenant_id.clone()),
-            mifos_api_endpoint: Some(view.mifos_api_endpoint.clone()),
-            mifos_webhook_url: view.mifos_webhook_url.clone(),
-            mifos_max_disbursement_amount: view.mifos_max_disbursement_amount,
-            mifos_min_disbursement_amount: view.mifos_min_disbursement_amount,
-        })
-    }
-}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -342,6 +130,10 @@ macro_rules! select_core {
     };
 }
 
+// Below the macro, which it uses.
+mod settings;
+pub use settings::{CoreSettings, load_for, load_links_in_tx};
+
 /// The whole of a connection, as it is written.
 struct Written {
     label: String,
@@ -368,30 +160,58 @@ impl Written {
         self.endpoint = checked_path("/mifos_api_endpoint", &self.endpoint, 500)?;
         let host = checked_url("/mifos_host_url", &self.host, 500, rules)?;
         // People paste the whole base URL: the endpoint does not go in twice.
-        self.host = if self.endpoint.is_empty() { host } else { host.strip_suffix(self.endpoint.as_str()).unwrap_or(&host).to_owned() };
+        self.host = if self.endpoint.is_empty() {
+            host
+        } else {
+            host.strip_suffix(self.endpoint.as_str())
+                .unwrap_or(&host)
+                .to_owned()
+        };
         self.username = checked_text("/mifos_username", &self.username, 255)?;
         self.tenant = checked_text("/mifos_tenant_id", &self.tenant, 100)?;
-        if !self.tenant.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-            return Err(Box::new(Problem::invalid("/mifos_tenant_id", "A tenant is written with letters, digits, - _ and .")));
+        if !self
+            .tenant
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
+            return Err(Box::new(Problem::invalid(
+                "/mifos_tenant_id",
+                "A tenant is written with letters, digits, - _ and .",
+            )));
         }
         if let Some(pem) = &self.ca_pem
             && (pem.len() > 100_000 || !pem.contains("-----BEGIN CERTIFICATE-----"))
         {
-            return Err(Box::new(Problem::invalid("/ca_pem", "A certificate authority is given as PEM.")));
+            return Err(Box::new(Problem::invalid(
+                "/ca_pem",
+                "A certificate authority is given as PEM.",
+            )));
         }
         if let Some(kind) = &self.payment_type_id {
             self.payment_type_id = Some(checked_text("/payment_type_id", kind, 50)?);
         }
-        for (pointer, amount) in [("/mifos_max_disbursement_amount", self.max), ("/mifos_min_disbursement_amount", self.min)] {
+        for (pointer, amount) in [
+            ("/mifos_max_disbursement_amount", self.max),
+            ("/mifos_min_disbursement_amount", self.min),
+        ] {
             if amount.is_some_and(|a| a.minor() < 0) {
-                return Err(Box::new(Problem::invalid(pointer, "A limit is not negative.")));
+                return Err(Box::new(Problem::invalid(
+                    pointer,
+                    "A limit is not negative.",
+                )));
             }
         }
         if matches!((self.min, self.max), (Some(min), Some(max)) if min > max) {
-            return Err(Box::new(Problem::invalid("/mifos_min_disbursement_amount", "The smallest amount is above the largest.")));
+            return Err(Box::new(Problem::invalid(
+                "/mifos_min_disbursement_amount",
+                "The smallest amount is above the largest.",
+            )));
         }
         if !(1..=86_400).contains(&self.poll_seconds) {
-            return Err(Box::new(Problem::invalid("/poll_seconds", "Between 1 and 86400 seconds.")));
+            return Err(Box::new(Problem::invalid(
+                "/poll_seconds",
+                "Between 1 and 86400 seconds.",
+            )));
         }
         self.phones = checked_phones("/sms_phone_numbers", self.phones)?;
         Ok(self)
@@ -399,7 +219,13 @@ impl Written {
 }
 
 /// Makes a connection.
-pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, new: NewCore, rules: HostRules) -> Result<CoreView, VaultError> {
+pub async fn create(
+    engine: &Engine,
+    actor: &Actor,
+    partner: Option<PartnerId>,
+    new: NewCore,
+    rules: HostRules,
+) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let partner = actor.partner_for(partner)?;
     checked_secret("/mifos_password", &new.mifos_password)?;
@@ -408,7 +234,9 @@ pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, 
     let written = Written {
         label: new.label,
         host: new.mifos_host_url,
-        endpoint: new.mifos_api_endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        endpoint: new
+            .mifos_api_endpoint
+            .unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         username: new.mifos_username,
         tenant: new.mifos_tenant_id,
         ca_pem: new.ca_pem,
@@ -425,7 +253,13 @@ pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, 
     }
     .check(rules)?;
     let id = CoreId(engine.id());
-    let password = engine.keys.seal(Place { column: PASSWORD, row: id.uuid() }, new.mifos_password.expose_secret())?;
+    let password = engine.keys.seal(
+        Place {
+            column: PASSWORD,
+            row: id.uuid(),
+        },
+        new.mifos_password.expose_secret(),
+    )?;
     let mut tx = actor.begin(engine).await?;
     let owner = store::lock(tx.conn(), partner).await?;
     still_open(owner.status)?;
@@ -468,7 +302,8 @@ pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, 
     .await
     .map_err(|error| store::taken(error, "mifos_partners_host", core_taken))?;
     let view = fetch(tx.conn(), id).await?.view();
-    let entry = AuditEntry::of(Some(partner), "core.create", id).change(None::<&CoreView>, Some(&view));
+    let entry =
+        AuditEntry::of(Some(partner), "core.create", id).change(None::<&CoreView>, Some(&view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(view)
@@ -483,7 +318,11 @@ fn core_taken() -> Problem {
     )
 }
 
-async fn clear_default(conn: &mut PgConnection, partner: PartnerId, now: DateTime<Utc>) -> Result<(), VaultError> {
+async fn clear_default(
+    conn: &mut PgConnection,
+    partner: PartnerId,
+    now: DateTime<Utc>,
+) -> Result<(), VaultError> {
     sqlx::query("update mifos_partners set is_default = false, updated_at = $2 where partner_id = $1 and is_default")
         .bind(partner.uuid())
         .bind(now)
@@ -493,17 +332,26 @@ async fn clear_default(conn: &mut PgConnection, partner: PartnerId, now: DateTim
 }
 
 async fn fetch(conn: &mut PgConnection, id: CoreId) -> Result<Row, VaultError> {
-    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1")).bind(id.uuid()).fetch_optional(conn).await?;
+    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1"))
+        .bind(id.uuid())
+        .fetch_optional(conn)
+        .await?;
     row.ok_or_else(|| Problem::not_found("connection").into())
 }
 
 async fn lock(conn: &mut PgConnection, id: CoreId) -> Result<Row, VaultError> {
-    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1 for update")).bind(id.uuid()).fetch_optional(conn).await?;
+    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1 for update"))
+        .bind(id.uuid())
+        .fetch_optional(conn)
+        .await?;
     row.ok_or_else(|| Problem::not_found("connection").into())
 }
 
 /// Locks a connection that may still be changed, and tells whose it is.
-pub(super) async fn lock_owner(conn: &mut PgConnection, id: CoreId) -> Result<PartnerId, VaultError> {
+pub(super) async fn lock_owner(
+    conn: &mut PgConnection,
+    id: CoreId,
+) -> Result<PartnerId, VaultError> {
     let row = lock(conn, id).await?;
     not_retired(&row)?;
     Ok(PartnerId(row.partner_id))
@@ -512,7 +360,12 @@ pub(super) async fn lock_owner(conn: &mut PgConnection, id: CoreId) -> Result<Pa
 fn not_retired(row: &Row) -> Result<(), Box<Problem>> {
     if row.retired_at.is_some() {
         let detail = "This connection is retired.";
-        return Err(Box::new(Problem::refused("core_retired", 409, detail, "Make a new connection.")));
+        return Err(Box::new(Problem::refused(
+            "core_retired",
+            409,
+            detail,
+            "Make a new connection.",
+        )));
     }
     Ok(())
 }
@@ -527,7 +380,11 @@ pub async fn get(engine: &Engine, actor: &Actor, id: CoreId) -> Result<CoreView,
 }
 
 /// The connections that the actor sees, retired ones last; the platform may name one partner.
-pub async fn list(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) -> Result<Vec<CoreView>, VaultError> {
+pub async fn list(
+    engine: &Engine,
+    actor: &Actor,
+    partner: Option<PartnerId>,
+) -> Result<Vec<CoreView>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     let rows: Vec<Row> = sqlx::query_as(select_core!(
@@ -542,59 +399,108 @@ pub async fn list(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) ->
 }
 
 /// The `mifos_*` fields of a partner (requirement L1).
-pub async fn mifos_fields(engine: &Engine, actor: &Actor, partner: PartnerId) -> Result<MifosFields, VaultError> {
+pub async fn mifos_fields(
+    engine: &Engine,
+    actor: &Actor,
+    partner: PartnerId,
+) -> Result<MifosFields, VaultError> {
     let partner = actor.partner_for(Some(partner))?;
     let views = list(engine, actor, Some(partner)).await?;
-    Ok(MifosFields::from(views.iter().find(|view| view.is_default && view.retired_at.is_none())))
+    Ok(MifosFields::from(
+        views
+            .iter()
+            .find(|view| view.is_default && view.retired_at.is_none()),
+    ))
 }
 
 /// Changes a connection. Its id, and with it the identity of its loans, stays (rule A1). Another host or tenant may hold other
 /// approvals: automatic payment then counts from this moment again (rule A16), and what was detected is forgotten.
-pub async fn update(engine: &Engine, actor: &Actor, id: CoreId, patch: CorePatch, rules: HostRules) -> Result<CoreView, VaultError> {
+pub async fn update(
+    engine: &Engine,
+    actor: &Actor,
+    id: CoreId,
+    patch: CorePatch,
+    rules: HostRules,
+) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let now = engine.now();
     let mut tx = actor.begin(engine).await?;
     let old = lock(tx.conn(), id).await?;
     not_retired(&old)?;
     let partner = PartnerId(old.partner_id);
-    let auto = patch.mifos_auto_disbursement_enabled.unwrap_or(old.mifos_auto_disbursement_enabled);
+    let auto = patch
+        .mifos_auto_disbursement_enabled
+        .unwrap_or(old.mifos_auto_disbursement_enabled);
     let written = Written {
         label: patch.label.unwrap_or_else(|| old.label.clone()),
-        host: patch.mifos_host_url.unwrap_or_else(|| old.mifos_host_url.clone()),
-        endpoint: patch.mifos_api_endpoint.unwrap_or_else(|| old.api_endpoint.clone()),
-        username: patch.mifos_username.unwrap_or_else(|| old.mifos_username.clone()),
-        tenant: patch.mifos_tenant_id.unwrap_or_else(|| old.mifos_tenant_id.clone()),
+        host: patch
+            .mifos_host_url
+            .unwrap_or_else(|| old.mifos_host_url.clone()),
+        endpoint: patch
+            .mifos_api_endpoint
+            .unwrap_or_else(|| old.api_endpoint.clone()),
+        username: patch
+            .mifos_username
+            .unwrap_or_else(|| old.mifos_username.clone()),
+        tenant: patch
+            .mifos_tenant_id
+            .unwrap_or_else(|| old.mifos_tenant_id.clone()),
         ca_pem: patch.ca_pem.unwrap_or_else(|| old.ca_pem.clone()),
         zone: match patch.zone {
             Some(zone) => checked_zone(&zone)?,
             None => store::zone_of(&old.zone)?,
         },
-        payment_type_id: patch.payment_type_id.unwrap_or_else(|| old.payment_type_id.clone()),
+        payment_type_id: patch
+            .payment_type_id
+            .unwrap_or_else(|| old.payment_type_id.clone()),
         auto,
         auto_since: None,
-        max: patch.mifos_max_disbursement_amount.unwrap_or(old.max_minor.map(Money::from_minor)),
-        min: patch.mifos_min_disbursement_amount.unwrap_or(old.min_minor.map(Money::from_minor)),
-        sms: patch.sms_notifications_enabled.unwrap_or(old.sms_notifications_enabled),
-        phones: patch.sms_phone_numbers.unwrap_or_else(|| old.sms_phone_numbers.0.clone()),
+        max: patch
+            .mifos_max_disbursement_amount
+            .unwrap_or(old.max_minor.map(Money::from_minor)),
+        min: patch
+            .mifos_min_disbursement_amount
+            .unwrap_or(old.min_minor.map(Money::from_minor)),
+        sms: patch
+            .sms_notifications_enabled
+            .unwrap_or(old.sms_notifications_enabled),
+        phones: patch
+            .sms_phone_numbers
+            .unwrap_or_else(|| old.sms_phone_numbers.0.clone()),
         poll_seconds: patch.poll_seconds.unwrap_or(old.poll_seconds),
         is_active: patch.is_active.unwrap_or(old.is_active),
     }
     .check(rules)?;
-    let moved = written.host != old.mifos_host_url || written.endpoint != old.api_endpoint || written.tenant != old.mifos_tenant_id;
+    let moved = written.host != old.mifos_host_url
+        || written.endpoint != old.api_endpoint
+        || written.tenant != old.mifos_tenant_id;
     if (moved || written.username != old.mifos_username) && patch.mifos_password.is_none() {
         let detail = "Another host, endpoint, tenant or user needs the password again.";
         return Err(Problem::invalid("/mifos_password", detail).into());
     }
-    let written = Written { auto_since: auto_since(&old, auto, moved, now), ..written };
+    let written = Written {
+        auto_since: auto_since(&old, auto, moved, now),
+        ..written
+    };
     let password = match &patch.mifos_password {
         Some(password) => {
             checked_secret("/mifos_password", password)?;
-            engine.keys.seal(Place { column: PASSWORD, row: id.uuid() }, password.expose_secret())?
+            engine.keys.seal(
+                Place {
+                    column: PASSWORD,
+                    row: id.uuid(),
+                },
+                password.expose_secret(),
+            )?
         }
         None => old.mifos_password.clone(),
     };
     if patch.is_default == Some(false) && old.is_default {
-        return Err(Problem::invalid("/is_default", "The default connection is moved by making another one the default.").into());
+        return Err(Problem::invalid(
+            "/is_default",
+            "The default connection is moved by making another one the default.",
+        )
+        .into());
     }
     let is_default = old.is_default || patch.is_default == Some(true);
     if is_default && !old.is_default {
@@ -635,7 +541,8 @@ pub async fn update(engine: &Engine, actor: &Actor, id: CoreId, patch: CorePatch
     .map_err(|error| store::taken(error, "mifos_partners_host", core_taken))?;
     let before = old.view();
     let after = fetch(tx.conn(), id).await?.view();
-    let entry = AuditEntry::of(Some(partner), "core.update", id).change(Some(&before), Some(&after));
+    let entry =
+        AuditEntry::of(Some(partner), "core.update", id).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -643,7 +550,11 @@ pub async fn update(engine: &Engine, actor: &Actor, id: CoreId, patch: CorePatch
 
 /// From when approvals count (rule A16): from now when it is switched on or the host moves, else from when it was.
 fn auto_since(old: &Row, auto: bool, moved: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    match (auto, old.mifos_auto_disbursement_enabled && !moved, old.auto_since) {
+    match (
+        auto,
+        old.mifos_auto_disbursement_enabled && !moved,
+        old.auto_since,
+    ) {
         (false, _, _) => None,
         (true, true, Some(since)) => Some(since),
         (true, _, _) => Some(now),
@@ -652,7 +563,12 @@ fn auto_since(old: &Row, auto: bool, moved: bool, now: DateTime<Utc>) -> Option<
 
 /// Gives a connection up for good: no sweep, no hook, no automatic payment. Refused while loans of it are under way or paid and
 /// not booked: they are booked over this very connection.
-pub async fn retire(engine: &Engine, actor: &Actor, id: CoreId, reason: &str) -> Result<CoreView, VaultError> {
+pub async fn retire(
+    engine: &Engine,
+    actor: &Actor,
+    id: CoreId,
+    reason: &str,
+) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let reason = super::checked_reason(reason)?;
     let now = engine.now();
@@ -672,7 +588,13 @@ pub async fn retire(engine: &Engine, actor: &Actor, id: CoreId, reason: &str) ->
     .await?;
     if open > 0 {
         let detail = format!("{open} loans of this connection are under way or not booked yet.");
-        return Err(Problem::refused("core_in_use", 409, detail, "Wait until they are settled, or switch the connection off meanwhile.").into());
+        return Err(Problem::refused(
+            "core_in_use",
+            409,
+            detail,
+            "Wait until they are settled, or switch the connection off meanwhile.",
+        )
+        .into());
     }
     sqlx::query(
         "update mifos_partners set retired_at = $3, is_active = false, is_default = false, mifos_auto_disbursement_enabled = false,
@@ -685,7 +607,9 @@ pub async fn retire(engine: &Engine, actor: &Actor, id: CoreId, reason: &str) ->
     .execute(tx.conn())
     .await?;
     let after = fetch(tx.conn(), id).await?.view();
-    let entry = AuditEntry::of(Some(partner), "core.retire", id).because(reason).change(Some(&old.view()), Some(&after));
+    let entry = AuditEntry::of(Some(partner), "core.retire", id)
+        .because(reason)
+        .change(Some(&old.view()), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -707,95 +631,4 @@ pub async fn store_profile_in_tx(
         .execute(conn)
         .await?;
     Ok(())
-}
-
-/// What the steps need of a connection.
-#[derive(Debug, Clone)]
-pub struct CoreSettings {
-    /// How to reach it, with its password.
-    pub link: CoreLink,
-    /// Whose.
-    pub partner_id: PartnerId,
-    /// For people.
-    pub label: String,
-    /// The tenant's zone.
-    pub zone: Tz,
-    /// In use: hooks are heard and loans are swept. Bookings go on without it.
-    pub active: bool,
-    /// Given up for good.
-    pub retired: bool,
-    /// Approved loans are paid by themselves.
-    pub auto_enabled: bool,
-    /// Only those approved after this moment (rule A16).
-    pub auto_since: Option<DateTime<Utc>>,
-    /// Smallest amount paid by itself.
-    pub min: Option<Money>,
-    /// Largest amount paid by itself.
-    pub max: Option<Money>,
-    /// The payment type that carries the receipt; without one nothing can be booked.
-    pub payment_type_id: Option<String>,
-    /// The tenant keeps a business date.
-    pub business_date: bool,
-    /// Texts about loans of this connection.
-    pub sms_enabled: bool,
-    /// Who is told, besides the partner's own phones.
-    pub sms_phones: Vec<Msisdn>,
-    /// Seconds between two sweeps.
-    pub poll_seconds: i32,
-}
-
-/// Connections by id, retired ones included. One whose password cannot be opened is left out and logged, so that it stops nobody
-/// else (rule D6).
-pub async fn load_links_in_tx(conn: &mut PgConnection, keys: &KeyRing, ids: &[CoreId]) -> Result<BTreeMap<CoreId, CoreSettings>, VaultError> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows: Vec<Row> = sqlx::query_as(select_core!("where id = any($1)")).bind(ids).fetch_all(conn).await?;
-    let mut links = BTreeMap::new();
-    for row in rows {
-        let id = CoreId(row.id);
-        match settings(keys, row) {
-            Ok(settings) => {
-                links.insert(id, settings);
-            }
-            Err(error) => tracing::error!(core = %id, %error, "a connection cannot be used"),
-        }
-    }
-    Ok(links)
-}
-
-/// The connection as the steps would see it, for a test that a person asked for (requirement L1).
-pub async fn load_for(engine: &Engine, actor: &Actor, id: CoreId) -> Result<CoreSettings, VaultError> {
-    actor.require(Permission::ConnectionsWrite)?;
-    let mut tx = actor.begin(engine).await?;
-    let row = fetch(tx.conn(), id).await?;
-    tx.commit().await?;
-    settings(&engine.keys, row)
-}
-
-fn settings(keys: &KeyRing, row: Row) -> Result<CoreSettings, VaultError> {
-    let id = CoreId(row.id);
-    Ok(CoreSettings {
-        link: CoreLink {
-            core_id: id,
-            base_url: format!("{}{}", row.mifos_host_url, row.api_endpoint),
-            tenant: row.mifos_tenant_id,
-            username: row.mifos_username,
-            password: keys.open(Place { column: PASSWORD, row: id.uuid() }, &row.mifos_password)?,
-            trust: row.ca_pem,
-            profile: row.profile.map(|p| p.0),
-        },
-        partner_id: PartnerId(row.partner_id),
-        label: row.label,
-        zone: store::zone_of(&row.zone)?,
-        active: row.is_active,
-        retired: row.retired_at.is_some(),
-        auto_enabled: row.mifos_auto_disbursement_enabled,
-        auto_since: row.auto_since,
-        min: row.min_minor.map(Money::from_minor),
-        max: row.max_minor.map(Money::from_minor),
-        payment_type_id: row.payment_type_id,
-        business_date: row.business_date,
-        sms_enabled: row.sms_notifications_enabled,
-        sms_phones: row.sms_phone_numbers.0,
-        poll_seconds: row.poll_seconds,
-    })
 }

@@ -112,7 +112,10 @@ pub(super) async fn list(conn: &mut PgConnection) -> Result<Vec<Partner>, VaultE
     rows.into_iter().map(Partner::try_from).collect()
 }
 
-pub(super) async fn many(conn: &mut PgConnection, ids: &[PartnerId]) -> Result<Vec<Partner>, VaultError> {
+pub(super) async fn many(
+    conn: &mut PgConnection,
+    ids: &[PartnerId],
+) -> Result<Vec<Partner>, VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows: Vec<Row> = sqlx::query_as(
         "select id, name, short_name, status, zone, policy, notification_phones, created_at, updated_at from partners where id = any($1)",
@@ -132,7 +135,10 @@ pub(super) struct Unfinished {
     pub(super) balances: i64,
 }
 
-pub(super) async fn unfinished(conn: &mut PgConnection, id: PartnerId) -> Result<Unfinished, VaultError> {
+pub(super) async fn unfinished(
+    conn: &mut PgConnection,
+    id: PartnerId,
+) -> Result<Unfinished, VaultError> {
     // Indexes: disbursements_open, bookings_open, items_list; ledger_balances holds two rows per partner.
     let counts = sqlx::query_as(
         "select (select count(*) from disbursements where partner_id = $1 and state not in ('paid', 'not_paid', 'cancelled', 'refused')) as disbursements,
@@ -148,11 +154,20 @@ pub(super) async fn unfinished(conn: &mut PgConnection, id: PartnerId) -> Result
 
 /// The zone of a column.
 pub(super) fn zone_of(text: &str) -> Result<Tz, VaultError> {
-    text.parse().map_err(|_| VaultError::Broken(format!("the time zone {text:?}")))
+    text.parse()
+        .map_err(|_| VaultError::Broken(format!("the time zone {text:?}")))
 }
 
 /// A refusal of the named unique constraint becomes a problem; everything else stays what it is.
-pub(super) fn taken(error: sqlx::Error, constraint: &str, problem: impl FnOnce() -> Problem) -> VaultError {
+pub(super) fn taken(
+    error: sqlx::Error,
+    constraint: &str,
+    problem: impl FnOnce() -> Problem,
+) -> VaultError {
     let error = DbError::from(error);
-    if error.unique_violation() == Some(constraint) { problem().into() } else { VaultError::Db(error) }
+    if error.unique_violation() == Some(constraint) {
+        problem().into()
+    } else {
+        VaultError::Db(error)
+    }
 }

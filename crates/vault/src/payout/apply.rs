@@ -25,6 +25,8 @@ use crate::{
     booking::{self, movements::booked},
     disbursement::{
         machine::{self as disbursement_machine, Consequence, RetryPolicy},
+        names,
+        pay::facts,
         store as disbursement_store,
     },
     item::{self, NewItem},
@@ -63,6 +65,7 @@ pub struct Outcome {
 struct Setting {
     shortcode: String,
     confirm_above: Option<Money>,
+    name_check: bool,
 }
 
 /// A batch of loaded rows and everything that is to be written with them.
@@ -152,7 +155,7 @@ impl Work {
                 .fetch_all(conn)
                 .await?;
         for (id, shortcode, policy) in rows {
-            self.settings.insert(id, Setting { shortcode, confirm_above: policy.0.confirm_above });
+            self.settings.insert(id, Setting { shortcode, confirm_above: policy.0.confirm_above, name_check: policy.0.name_check() });
         }
         Ok(())
     }
@@ -179,6 +182,26 @@ impl Work {
 
     /// Marks a disbursement as changed.
     pub fn touch(&mut self, disbursement: Uuid) {
+        self.touched_disbursements.insert(disbursement);
+    }
+
+    /// Marks a payout as changed outside its machine.
+    pub fn touch_payout(&mut self, payout: Uuid) {
+        self.touched_payouts.insert(payout);
+    }
+
+    /// Learns about a shortcode that was loaded elsewhere.
+    pub fn know_shortcode(&mut self, id: Uuid, number: &str, policy: &PartnerPolicy) {
+        self.settings.entry(id).or_insert_with(|| Setting { shortcode: number.to_owned(), confirm_above: policy.confirm_above, name_check: policy.name_check() });
+    }
+
+    /// c3: the disbursement is over and was not paid.
+    pub fn release_charges(&mut self, disbursement: Uuid, now: DateTime<Utc>) {
+        let Some(d) = self.disbursements.get_mut(&disbursement).filter(|d| d.charges == "reserved") else { return };
+        "released".clone_into(&mut d.charges);
+        if d.quote.as_ref().is_some_and(|q| q.0.from_wallet.is_positive()) {
+            self.ledger.push(charges_released::command(DisbursementId(d.id), d.charges_generation, now));
+        }
         self.touched_disbursements.insert(disbursement);
     }
 
@@ -325,7 +348,12 @@ impl Work {
             }
             Effect::Incident { kind, detail, page } => self.items.push(item::about_payout(kind, &row, detail, page)),
             Effect::Settled { kind } => self.settled.push((kind, row.id)),
-            Effect::Tell(told) => self.tell(engine, &row, &told, now)?,
+            Effect::Tell(told) => {
+                if matches!(told, Told::Paid { .. }) {
+                    self.compare_names(&row, &setting);
+                }
+                self.tell(engine, &row, &told, now)?;
+            }
         }
         Ok(())
     }
@@ -338,6 +366,18 @@ impl Work {
             self.hear(engine, &News { payout: sibling, event, evidence: news.evidence, trace: None })?;
         }
         Ok(())
+    }
+
+    /// The receiver's name as M-Pesa knows it is compared with the client's (rule A18).
+    fn compare_names(&mut self, row: &store::Row, setting: &Setting) {
+        let Some(d) = self.disbursements.get(&row.disbursement_id).filter(|_| setting.name_check) else { return };
+        let (Some(registered), Some(client)) = (&row.party_name, &d.client_name) else { return };
+        if !names::can_be_same(registered, client) {
+            let detail = format!("Payment {} went to a phone that M-Pesa knows as {registered}; the client is {client}.", row.rail_id);
+            let mut item = item::about_payout("name_mismatch", row, detail, false);
+            item.subject = facts::phone_subject(row.partner_id, &row.msisdn);
+            self.items.push(item);
+        }
     }
 
     fn tariff(&mut self, row: &store::Row, setting: &Setting, now: DateTime<Utc>) {

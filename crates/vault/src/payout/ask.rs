@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 use pv_kernel::{
     ids::CredentialId,
     rail::{QueryAnswer, QueryMeaning, RailAccount, StatusQuestion},
@@ -11,7 +11,7 @@ use pv_kernel::{
 use uuid::Uuid;
 
 use super::{apply, machine::Event, store};
-use crate::{Engine, VaultError, engine::Worked, partner::credential};
+use crate::{Engine, VaultError, engine::Worked, partner::credential, reconciliation::rail};
 
 /// Runs once.
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
@@ -69,6 +69,7 @@ async fn claim_wanted_in_tx(conn: &mut pv_database::PgConnection, engine: &Engin
     if rows.is_empty() {
         return Ok(Vec::new());
     }
+    rail::note_ledger_in_tx(conn, &rows).await?;
     let credentials: Vec<CredentialId> = rows.iter().filter_map(|r| r.credential_id).map(CredentialId).collect();
     let accounts = credential::load_accounts_in_tx(conn, &engine.keys, &credentials).await?;
     let payouts: Vec<Uuid> = rows.iter().filter_map(|r| r.payout_id).collect();
@@ -77,7 +78,7 @@ async fn claim_wanted_in_tx(conn: &mut pv_database::PgConnection, engine: &Engin
     let mut questions: Vec<Question> = rows
         .into_iter()
         .filter_map(|row| {
-            let account = accounts.get(&CredentialId(row.credential_id?))?.account.clone();
+            let account = accounts.get(&CredentialId(row.credential_id?))?.0.clone();
             let rail_id = row.payout_id.and_then(|p| rail_ids.get(&p).cloned());
             Some(Question { row, account, rail_id })
         })
@@ -87,7 +88,11 @@ async fn claim_wanted_in_tx(conn: &mut pv_database::PgConnection, engine: &Engin
 }
 
 async fn send(engine: &Engine, questions: Vec<Question>) -> Result<(), VaultError> {
-    let mut answers = stream::iter(questions).map(|q| async move { (put(engine, &q).await, q.row) }).buffer_unordered(32).ready_chunks(64);
+    let mut calls: Vec<BoxFuture<'_, (QueryAnswer, store::QueryRow)>> = Vec::with_capacity(questions.len());
+    for q in questions {
+        calls.push(Box::pin(async move { (put(engine, &q).await, q.row) }));
+    }
+    let mut answers = stream::iter(calls).buffer_unordered(32).ready_chunks(64);
     while let Some(chunk) = answers.next().await {
         let mut rows = Vec::with_capacity(chunk.len());
         for (answer, mut row) in chunk {

@@ -6,7 +6,7 @@ use pv_kernel::{Money, rail::BalanceNotice};
 use uuid::Uuid;
 
 use super::store::{self, QueryRow};
-use crate::{Engine, VaultError, engine::Worked};
+use crate::{Engine, VaultError, engine::Worked, reconciliation::rail};
 
 /// Runs once: wants a balance of every shortcode that is due.
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
@@ -77,10 +77,11 @@ pub(crate) async fn take_in_tx(conn: &mut PgConnection, engine: &Engine, query: 
     .bind(query.asked_at)
     .execute(&mut *conn)
     .await?;
+    let weighed = rail::weigh_reading_in_tx(conn, engine, query, Money::from_minor(utility), minor("charges").map(Money::from_minor)).await?;
     if newer.rows_affected() > 0 {
         wake_in_tx(conn, query.shortcode_id, engine.now()).await?;
     }
-    Ok(format!("utility {}", Money::from_minor(utility)))
+    Ok(format!("utility {}; {weighed}", Money::from_minor(utility)))
 }
 
 /// Wakes payments that wait for float, oldest first; each is weighed again by itself.

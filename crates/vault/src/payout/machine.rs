@@ -243,6 +243,8 @@ pub enum Event {
         meaning: SubmissionMeaning,
         /// Code and words, for people.
         detail: String,
+        /// The class of the code of a refusal: one that means our credential stops every send on it (rule A19).
+        class: Option<CodeClass>,
     },
     /// A sender found just before sending that it must not (a check failed, STOP, another amount).
     Withheld {
@@ -471,7 +473,7 @@ pub fn decide(payout: &Payout, event: &Event, pace: &Pace, now: DateTime<Utc>) -
     let mut m = Machine { p: payout.clone(), effects: Vec::new(), pace: *pace, now };
     let heard = match event {
         Event::Claimed { fence, lease_until } => m.claimed(*fence, *lease_until),
-        Event::Answered { number, meaning, detail } => m.answered(*number, meaning, detail),
+        Event::Answered { number, meaning, detail, class } => m.answered(*number, meaning, detail, *class),
         Event::Withheld { why } => m.withheld(why),
         Event::Result { notice, trusted, class } => m.result(notice, *trusted, *class),
         Event::Status { notice, trusted } => m.status(notice, *trusted),
@@ -521,7 +523,7 @@ impl Machine {
         Heard::Changed
     }
 
-    fn answered(&mut self, number: i32, meaning: &SubmissionMeaning, detail: &str) -> Heard {
+    fn answered(&mut self, number: i32, meaning: &SubmissionMeaning, detail: &str, class: Option<CodeClass>) -> Heard {
         let Some(submission) = self.p.submissions.iter_mut().find(|s| s.number == number) else {
             return Heard::NothingNew;
         };
@@ -541,8 +543,12 @@ impl Machine {
             SubmissionMeaning::Accepted { conversation_id } => self.acknowledged(conversation_id),
             SubmissionMeaning::Duplicate => self.in_flight(Duration::from_secs(1)),
             SubmissionMeaning::Ambiguous => self.not_known(Duration::from_secs(2)),
-            SubmissionMeaning::NotAccepted { after, why } => self.stayed_out(Some((*after, *why)), detail),
-            SubmissionMeaning::Refused => self.stayed_out(None, detail),
+            SubmissionMeaning::NotAccepted { after, why } => self.stayed_out(Some((*after, *why)), detail, NextAttempt::Never),
+            SubmissionMeaning::Refused if class == Some(CodeClass::Halt) => {
+                self.effects.push(Effect::HaltCredential { code: detail.to_owned() });
+                self.stayed_out(None, detail, NextAttempt::CredentialMended);
+            }
+            SubmissionMeaning::Refused => self.stayed_out(None, detail, NextAttempt::Never),
             SubmissionMeaning::Crashed => {}
         }
         // A result that came before its acknowledgement waits for exactly this (rule A6).
@@ -582,7 +588,7 @@ impl Machine {
 
     /// This submission provably did not enter the rail. What that means depends on all the others (rule A5): a refusal of the
     /// second never fails the first.
-    fn stayed_out(&mut self, again: Option<(Duration, NotAccepted)>, detail: &str) {
+    fn stayed_out(&mut self, again: Option<(Duration, NotAccepted)>, detail: &str, next: NextAttempt) {
         if let Some((_, NotAccepted::Token)) = again {
             self.effects.push(Effect::HaltCredential { code: "token".to_owned() });
         }
@@ -601,7 +607,7 @@ impl Machine {
             }
             None => {
                 let detail = format!("refused by the rail before it entered: {detail}");
-                self.not_paid(Grade::Rail, ProofSource::AllRefused, NextAttempt::Never, "refused", &detail);
+                self.not_paid(Grade::Rail, ProofSource::AllRefused, next, "refused", &detail);
             }
         }
     }
@@ -651,14 +657,13 @@ impl Machine {
                 name: notice.party_name.as_deref(),
                 confirmed: false,
             }),
-            // "Busy" as a result: asked once, then a failure that may be tried again (M-Pesa contract 7.3, code 26).
-            CodeClass::Retry(RetryWhen::Minutes) if notice.code == "26" => self.not_evidence(),
             CodeClass::Final => self.failure(ProofSource::FinalResult, NextAttempt::Never, &notice.code, &notice.description),
             CodeClass::Retry(when) => self.failure(ProofSource::FinalResult, NextAttempt::When(when), &notice.code, &notice.description),
             CodeClass::Halt => {
                 self.effects.push(Effect::HaltCredential { code: notice.code.clone() });
                 self.failure(ProofSource::FinalResult, NextAttempt::CredentialMended, &notice.code, &notice.description)
             }
+            // Asked for. "Busy" (26) as a result is one of these: asked once, then a failure that may be tried again (M-Pesa contract 7.3).
             CodeClass::Ambiguous => self.not_evidence(),
         }
     }

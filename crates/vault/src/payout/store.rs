@@ -30,8 +30,7 @@ pub struct Row {
     pub msisdn: String,
     pub amount_minor: i64,
     pub remarks: String,
-    #[serde(skip)]
-    pub body_hash: Option<Vec<u8>>,
+    pub body_hash: Option<String>,
     pub state: String,
     pub conversation_id: Option<String>,
     pub receipt: Option<String>,
@@ -248,10 +247,10 @@ pub async fn insert_in_tx(conn: &mut PgConnection, rows: &[&Row]) -> Result<(), 
     }
     sqlx::query(
         "insert into payouts (id, partner_id, disbursement_id, attempt, prior_proof_id, rail, rail_id, token, shortcode_id, credential_id, msisdn,
-             amount_minor, remarks, state, conversation_id, receipt, party_name, result_code, result_detail, repeat_wanted, veto, veto_tries,
+             amount_minor, remarks, body_hash, state, conversation_id, receipt, party_name, result_code, result_detail, repeat_wanted, veto, veto_tries,
              confirm_wanted, double_paid, returned_at, prepared_at, first_sent_at, sent_until, ended_at, asks, due_at, fence, updated_at)
          select id, partner_id, disbursement_id, attempt, prior_proof_id, rail, rail_id, token, shortcode_id, credential_id, msisdn,
-             amount_minor, remarks, state, conversation_id, receipt, party_name, result_code, result_detail, repeat_wanted, veto, veto_tries,
+             amount_minor, remarks, body_hash, state, conversation_id, receipt, party_name, result_code, result_detail, repeat_wanted, veto, veto_tries,
              confirm_wanted, double_paid, returned_at, prepared_at, first_sent_at, sent_until, ended_at, asks, due_at, fence, updated_at
          from jsonb_populate_recordset(null::payouts, $1)",
     )
