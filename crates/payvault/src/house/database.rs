@@ -33,9 +33,10 @@ impl Place {
         }
         let dir = settings.data_dir.join("database");
         make_data_dir(&settings.data_dir)?;
-        let most = settings.web_connections.saturating_add(settings.worker_connections).saturating_mul(4).saturating_add(20).max(60);
-        let options = ClusterOptions { max_connections: most, ..ClusterOptions::default() };
-        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, options)).await??;
+        let most = settings.web_connections.saturating_add(settings.worker_connections).saturating_mul(4).saturating_add(20);
+        let defaults = ClusterOptions::default();
+        let options = ClusterOptions { max_connections: most.max(defaults.max_connections), ..defaults };
+        let cluster = tokio::task::spawn_blocking(move || Cluster::find_or_start_with(&dir, options)).await??;
         cluster.ensure_database(NAME).await?;
         Ok(Self::Private(cluster))
     }

@@ -412,7 +412,8 @@ async fn reserve_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, wo
         match refused.remove(&id) {
             None => kept.push((id, order)),
             Some(outcome) => {
-                if let Some(d) = work.disbursements.get_mut(&id) {
+                if let Some(d) = work.disbursements.get_mut(&id).filter(|_| matches!(outcome, Outcome::Wait { .. })) {
+                    // The ledger took nothing for this generation: the next reservation uses it.
                     d.charges_generation -= 1;
                 }
                 let was = work.disbursements.get(&id).and_then(|d| d.reason.clone());

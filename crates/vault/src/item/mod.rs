@@ -60,6 +60,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("row_parked", "A row made a step fail three times", "Show it to a developer; everything else goes on."),
     ("core_down", "A core cannot be reached", "Ask the partner; payments of its loans wait."),
     ("returned", "A payment was sent back by the rail", "Decide with the partner: pay again with a second person, or undo the booking in the core."),
+    ("wallet_negative", "A wallet is below zero", "A payment turned out paid after its charges were given back. Ask the partner to top up; it closes itself."),
+    ("paid_other_amount", "An earlier attempt with another amount was paid", "Compare the loan in the core with what was paid, and correct the loan there."),
+    ("rail_drift", "M-Pesa's balance is outside what the ledger explains", "Compare the M-Pesa statement with the ledger. Record funding that was added outside; it closes itself when explained."),
     ("undone_in_core", "A booking of ours was undone or changed in the core", "Ask the partner why; the money was paid."),
 ];
 
@@ -200,7 +203,7 @@ pub async fn list(engine: &Engine, actor: &crate::audit::Actor, partner: Option<
 }
 
 /// Kinds that only a later fact may close: a person cannot declare money explained.
-const CLOSED_BY_FACTS: &[&str] = &["unknown_payout", "booking_late", "credential_halted", "rail_drift", "double_paid"];
+const CLOSED_BY_FACTS: &[&str] = &["unknown_payout", "booking_late", "credential_halted", "rail_drift", "double_paid", "undone_in_core", "wallet_negative"];
 
 /// Closes an item by a person's word, with a reason, audited.
 pub async fn close(engine: &Engine, actor: &crate::audit::Actor, id: Uuid, reason: &str) -> Result<(), VaultError> {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use pv_database::PgConnection;
 use pv_kernel::{
     Money,
-    ids::{DisbursementId, PayoutId},
+    ids::{DisbursementId, PartnerId, PayoutId},
     rail::WireTrace,
 };
 use pv_ledger::Command;
@@ -33,7 +33,7 @@ use crate::{
     outbox::{self, NewEvent},
     partner::policy::PartnerPolicy,
     wallet::{
-        movements::{charges_released, charges_taken, late_charges},
+        movements::{charges_released, charges_taken, late_charges, wallet},
         quote::{Quote, TariffPayer},
     },
 };
@@ -90,6 +90,7 @@ pub(crate) struct Work {
     works: BTreeSet<Uuid>,
     rematch: BTreeSet<Uuid>,
     paused: BTreeSet<Uuid>,
+    late_charges: BTreeSet<Uuid>,
 }
 
 /// Locks, loads and hears a batch of news, and writes everything. Runs inside the caller's transaction.
@@ -142,6 +143,7 @@ impl Work {
             works: BTreeSet::new(),
             rematch: BTreeSet::new(),
             paused: BTreeSet::new(),
+            late_charges: BTreeSet::new(),
         };
         work.learn_shortcodes_in_tx(conn, &shortcodes.into_iter().collect::<Vec<_>>()).await?;
         Ok(work)
@@ -394,6 +396,17 @@ impl Work {
         let before = d.standing()?;
         let (after, consequences) = disbursement_machine::hear(&before, told, payout.state()?, &policy, now);
         let charges_generation = d.charges_generation;
+        if let Told::Paid { .. } = told
+            && before.state != disbursement_machine::State::Paid
+            && d.amount_minor != Some(payout.amount_minor)
+        {
+            // An older attempt was paid after the loan had changed: what was paid is what counts.
+            let detail = format!("{} was paid with {}; the loan now asks for {}.", payout.rail_id, payout.amount(), d.amount().unwrap_or(Money::ZERO));
+            self.items.push(item::about_payout("paid_other_amount", payout, detail, true));
+            d.amount_minor = Some(payout.amount_minor);
+            d.msisdn = Some(payout.msisdn.clone());
+            d.floored_minor = 0;
+        }
         d.take(after);
         d.updated_at = now;
         let d = d.clone();
@@ -413,6 +426,7 @@ impl Work {
                 Consequence::LateCharges => {
                     let taken: Option<Money> = d.quote.as_ref().map(|q: &Json<Quote>| q.0.from_wallet).filter(|m| m.is_positive());
                     self.ledger.extend(taken.map(|m| late_charges::command(DisbursementId(d.id), d.partner(), m, now)));
+                    self.late_charges.insert(d.partner_id);
                 }
                 Consequence::Book => self.bookings.push(booking::store::Row::due(engine, &d, payout, now)?),
                 Consequence::NothingToBook => {
@@ -473,6 +487,9 @@ impl Work {
             let works: Vec<Uuid> = self.works.iter().copied().collect();
             sqlx::query("update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null").bind(&works).execute(&mut *conn).await?;
         }
+        for partner in &self.late_charges {
+            wallet_below_zero_in_tx(conn, engine, PartnerId(*partner)).await?;
+        }
         for shortcode in &self.paused {
             crate::stop::pause_shortcode_in_tx(conn, engine, *shortcode, "a payment was made twice; see the open item").await?;
         }
@@ -481,6 +498,20 @@ impl Work {
             sqlx::query("update messages set due_at = $2 where payout_id = any($1) and state = 'unmatched'").bind(&payouts).bind(now).execute(&mut *conn).await?;
         }
         Ok(())
+    }
+}
+
+/// A fact may drive a wallet below zero (rule B6): then it is on the list until somebody tops it up.
+pub(crate) async fn wallet_below_zero_in_tx(conn: &mut PgConnection, engine: &Engine, partner: PartnerId) -> Result<(), VaultError> {
+    let balance = pv_ledger::balance(conn, wallet(partner).id()).await?.map_or(Money::ZERO, |b| b.posted);
+    let now = engine.now();
+    if balance.minor() < 0 {
+        let link = format!("/api/wallet/balance?partner_id={partner}");
+        let mut item = item::about("wallet_negative", Some(partner.uuid()), partner.uuid(), link, format!("The wallet stands at {balance}."), false);
+        item.amount_minor = Some(balance.minor());
+        item::open_in_tx(conn, engine, now, &[item]).await
+    } else {
+        item::settle_in_tx(conn, now, &[("wallet_negative", partner.uuid())]).await
     }
 }
 

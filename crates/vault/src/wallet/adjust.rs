@@ -72,6 +72,7 @@ pub async fn adjust(engine: &Engine, actor: &Actor, a: &Adjustment) -> Result<Ad
     if executed {
         audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(a.partner), "wallet.adjusted", id).because(reason).change(None::<&Adjustment>, Some(a))).await?;
         wake_in_tx(tx.conn(), a.partner, now).await?;
+        crate::payout::apply::wallet_below_zero_in_tx(tx.conn(), engine, a.partner).await?;
     }
     let balance = pv_ledger::balance(tx.conn(), wallet(a.partner).id()).await?;
     tx.commit_at("wallet.adjust").await?;
