@@ -210,6 +210,8 @@ create table submissions (
     conversation_id text,
     request_body text,
     response_body text,
+    -- Refused because of an old bearer token, which was renewed (rule A4).
+    renewed boolean not null default false,
     unique (payout_id, number),
     foreign key (partner_id, payout_id) references payouts (partner_id, id)
 );

@@ -109,6 +109,9 @@ pub enum NotAccepted {
     NotSent,
     /// The bearer token was refused even after a renewal: the app lacks the product or the credentials are wrong.
     Token,
+    /// The bearer token was refused and has been renewed. The send goes back through the claim, where STOP, the fence and the loan are read
+    /// again (rule A4).
+    Renewed,
     /// Throttled or under maintenance.
     Throttled,
 }

@@ -40,6 +40,11 @@ pub enum Command {
     Worker(Start),
     /// Run the outside world, simulated: M-Pesa, Mifos X, SMS, phones
     Sandbox(Sandbox),
+    /// Show the whole on this machine, with faults, in half a minute: nothing to configure, nothing left behind
+    Demo(crate::demo::Args),
+    /// Measure it on this machine
+    #[command(subcommand)]
+    Bench(crate::bench::Bench),
     /// Change or show the schema of the database
     #[command(subcommand)]
     Migrate(Migrate),

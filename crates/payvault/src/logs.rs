@@ -10,7 +10,7 @@ use crate::{
 /// Starts logging. Call once.
 pub fn start(settings: &LogSettings) -> Result<()> {
     // The words of SQL statements and of HTTP libraries carry values; they are never of interest below a warning.
-    let quiet = ["sqlx=warn", "hyper=warn", "reqwest=warn", "h2=warn", "rustls=warn"];
+    let quiet = ["sqlx=warn", "sqlx::postgres::notice=error", "hyper=warn", "reqwest=warn", "h2=warn", "rustls=warn"];
     let filter = quiet.iter().try_fold(
         EnvFilter::try_new(&settings.filter).map_err(|error| Failure::from(error).while_(format_args!("reading log.filter {:?}", settings.filter)))?,
         |filter, directive| directive.parse().map(|directive| filter.add_directive(directive)),

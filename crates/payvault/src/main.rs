@@ -3,12 +3,15 @@
 //! - [`cli`]: the command line; [`commands`]: a file per command;
 //! - [`config`]: the settings; [`house`]: puts the engine together; [`runner`]: runs the background steps; [`serve`]: requests and both.
 
+mod bench;
 mod cli;
 mod commands;
 mod config;
+mod demo;
 mod failure;
 mod house;
 mod logs;
+mod metrics;
 mod runner;
 mod serve;
 
@@ -56,7 +59,9 @@ fn settings(cli: &Cli) -> Result<Settings> {
     match (log, &cli.command) {
         (Some(filter), _) => flags.push(("log.filter", filter.clone())),
         // A command for a person at a terminal is answered, not logged.
-        (None, Command::Serve(_) | Command::Worker(_) | Command::Sandbox(_)) => {}
+        (None, Command::Serve(_) | Command::Worker(_) | Command::Sandbox(_) | Command::Config(_)) => {}
+        // Things go wrong there on purpose, again and again.
+        (None, Command::Demo(_) | Command::Bench(_)) => flags.push(("log.filter", "error".to_owned())),
         (None, _) => flags.push(("log.filter", "warn".to_owned())),
     }
     if let Command::Serve(serve) = &cli.command {
@@ -72,6 +77,8 @@ async fn dispatch(cli: Cli, settings: Settings) -> Result<ExitCode> {
         Command::Serve(args) => start(settings, args.role, args.start).await,
         Command::Worker(args) => start(settings, Role::Worker, args).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, json).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Bench(what) => bench::run(what).await,
         Command::Migrate(what) => commands::migrate::run(what, &settings, json).await,
         Command::Explain { needle, partner } => commands::explain::run(settings, &needle, partner, json).await,
         Command::Verify => commands::verify::run(settings, json).await,

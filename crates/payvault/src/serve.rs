@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, serve::ListenerExt as _};
 use pv_api::{ApiState, ReadyCheck};
 use pv_database::migrate;
 use pv_hooks::{HookCounts, HookState};
@@ -18,6 +18,7 @@ use crate::{
     cli::Role,
     failure::{Failure, Result},
     house::House,
+    metrics,
     runner::{
         Runner, Wakes,
         bell::{self, Bell},
@@ -50,6 +51,7 @@ impl Service {
         if runner.is_some() {
             tasks.spawn(bell::listen(db.clone(), Arc::clone(&wakes), stop.clone()));
         }
+        let counts = Arc::new(HookCounts::default());
         let address = if role.serves() {
             let wake: Arc<dyn Fn(Step) + Send + Sync> = if runner.is_some() {
                 Arc::new(move |step| wakes.poke(step))
@@ -57,10 +59,14 @@ impl Service {
                 let bell = Bell::start(db);
                 Arc::new(move |step| bell.ring(step))
             };
-            let app = app(&house, wake);
+            let app = app(&house, wake, Arc::clone(&counts));
             let listen = house.settings.server.listen;
             let listener = TcpListener::bind(listen).await.map_err(|error| Failure::from(error).while_(format_args!("listening on {listen}")))?;
             let address = listener.local_addr()?;
+            // Small answers must not wait for more bytes; without it they only come later.
+            let listener = listener.tap_io(|stream| {
+                let _ = stream.set_nodelay(true);
+            });
             let stopped = stop.clone();
             tasks.spawn(async move {
                 let served = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
@@ -74,6 +80,16 @@ impl Service {
         } else {
             None
         };
+        if let Some(listen) = house.settings.server.metrics_listen {
+            let listener = TcpListener::bind(listen).await.map_err(|error| Failure::from(error).while_(format_args!("listening on {listen} for metrics")))?;
+            let page = metrics::router(Arc::clone(&house.health), counts);
+            let stopped = stop.clone();
+            tasks.spawn(async move {
+                if let Err(error) = axum::serve(listener, page).with_graceful_shutdown(stopped.cancelled_owned()).await {
+                    tracing::error!(%error, "the metrics are not served any more");
+                }
+            });
+        }
         tasks.close();
         Ok(Self { address, house, runner, stop, tasks })
     }
@@ -93,9 +109,8 @@ impl Service {
 }
 
 /// Everything that listens: the API, the doors of the providers.
-fn app(house: &Arc<House>, wake: Arc<dyn Fn(Step) + Send + Sync>) -> Router {
+fn app(house: &House, wake: Arc<dyn Fn(Step) + Send + Sync>, counts: Arc<HookCounts>) -> Router {
     let settings = &house.settings;
-    let counts = Arc::new(HookCounts::default());
     let hooks = HookState {
         engine: Arc::clone(&house.engine),
         wake: Arc::clone(&wake),
@@ -106,11 +121,11 @@ fn app(house: &Arc<House>, wake: Arc<dyn Fn(Step) + Send + Sync>) -> Router {
     let mut api = ApiState::new(Arc::clone(&house.engine), settings.server.environment, Arc::new(move |steps: &[Step]| steps.iter().for_each(|step| wake(*step))));
     api.host_rules = settings.host_rules();
     api.trusted_proxies.clone_from(&settings.server.trusted_proxies);
-    api.ready_checks = vec![clock_check(house), schema_check(house)];
+    api.ready_checks = vec![process_check(house), schema_check(house)];
     pv_api::router(api).merge(pv_hooks::router(hooks))
 }
 
-fn clock_check(house: &Arc<House>) -> ReadyCheck {
+fn process_check(house: &House) -> ReadyCheck {
     let health = Arc::clone(&house.health);
     ReadyCheck {
         name: "process",
@@ -122,7 +137,7 @@ fn clock_check(house: &Arc<House>) -> ReadyCheck {
 }
 
 /// Asked once and remembered when good: a schema does not go back under a running process.
-fn schema_check(house: &Arc<House>) -> ReadyCheck {
+fn schema_check(house: &House) -> ReadyCheck {
     let db = house.engine.db.clone();
     let known_good = Arc::new(std::sync::atomic::AtomicBool::new(false));
     ReadyCheck {
@@ -156,10 +171,8 @@ pub async fn run(house: House, role: Role, init: bool) -> Result<()> {
     }
     let house = Arc::new(house);
     let service = Service::start(Arc::clone(&house), role).await?;
-    match service.address {
-        Some(address) => tracing::info!(%address, public_url = %house.engine.public_url, environment = %house.settings.server.environment, role = role.name(), "Payment Vault is up"),
-        None => tracing::info!(environment = %house.settings.server.environment, role = role.name(), "Payment Vault is up"),
-    }
+    let address = service.address.map(tracing::field::display);
+    tracing::info!(address, public_url = %house.engine.public_url, environment = %house.settings.server.environment, role = role.name(), "Payment Vault is up");
     drop(house);
     signal.await;
     tracing::info!("stopping: nothing new is taken, what runs may finish");

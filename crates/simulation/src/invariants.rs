@@ -52,6 +52,7 @@ pub async fn check(db: &Db, town: &Town) -> Result<Books, VaultError> {
         sqlx::query_as("select rail_id, disbursement_id, state, receipt from payouts where partner_id = any($1)").bind(&partners).fetch_all(db.worker()).await?;
     let mut books = Books { loans: town.houses.iter().map(|h| h.loans.len()).sum(), paid: rows.iter().filter(|r| r.state == "paid").count(), ..Books::default() };
     money(&mut books, town, &rows, &payouts);
+    proofs(db, &mut books, town).await?;
     core(&mut books, town, &rows);
     rest(&mut books, &rows, &payouts);
     texts(db, &mut books, town, &rows).await?;
@@ -121,6 +122,24 @@ fn money(books: &mut Books, town: &Town, rows: &[Row], payouts: &[(String, Uuid,
     if called_paid > on_phones || called_paid + open < on_phones {
         books.violations.push(format!("the phones hold {on_phones} cents, we call {called_paid} paid and {open} not yet known"));
     }
+}
+
+/// A proof that a payout moved no money is never wrong: M-Pesa does not call final what it pays later (rule A7).
+async fn proofs(db: &Db, books: &mut Books, town: &Town) -> Result<(), VaultError> {
+    let partners: Vec<Uuid> = town.houses.iter().map(|h| h.partner.uuid()).collect();
+    let proofs: Vec<(String, String, String)> = sqlx::query_as(
+        "select p.rail_id, r.source, r.detail from payout_proofs r join payouts p on p.id = r.payout_id where r.partner_id = any($1) and r.grade = 'rail'",
+    )
+    .bind(&partners)
+    .fetch_all(db.worker())
+    .await?;
+    let w = town.world.lock();
+    for (rail_id, source, detail) in proofs {
+        if w.daraja.payment(&rail_id).is_some_and(|p| p.state == PaymentState::Paid) {
+            books.violations.push(format!("{rail_id} was paid, and a proof says it was not ({source}: {detail})"));
+        }
+    }
+    Ok(())
 }
 
 /// The core's own books: each paid loan is booked once, with our amount and receipt, or on somebody's list.

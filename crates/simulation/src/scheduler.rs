@@ -128,6 +128,8 @@ impl Run<'_> {
             balance_failed: scale(f.balance_failed, s),
             ..f
         });
+        // M-Pesa may not find a payment that it has just taken (contract 6.1).
+        w.daraja.options_mut().index_delay = Duration::from_secs([0, 20, 90].get(usize::try_from(s).unwrap_or(0).min(2)).copied().unwrap_or(0));
         for m in w.mifos.values_mut() {
             if let Some(o) = Some(m.bank_mut().options_mut()) {
                 o.dials.dropped_before = scale(60, s);

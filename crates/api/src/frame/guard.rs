@@ -50,7 +50,10 @@ pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -
     if door.access == Access::Public {
         return next.run(request).await;
     }
-    let actor = match who(&door, &request).await {
+    // The request itself is not held over the question: its body cannot be shared between threads.
+    let (headers, address) = (request.headers().clone(), request.extensions().get::<ClientAddress>().and_then(|a| a.0));
+    let id = request.extensions().get::<RequestId>().cloned();
+    let actor = match who(&door, &headers, address, id).await {
         Ok(actor) => actor,
         Err(error) => return error.into_response(),
     };
@@ -77,18 +80,16 @@ pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -
     response
 }
 
-async fn who(door: &Door, request: &Request) -> Result<Actor, ApiError> {
-    let presented = key_of(request.headers())?;
-    let address = request.extensions().get::<ClientAddress>().and_then(|a| a.0);
-    let mut actor = api_key::authenticate(&door.state.engine, presented, address).await?;
+async fn who(door: &Door, headers: &HeaderMap, address: Option<IpAddr>, id: Option<RequestId>) -> Result<Actor, ApiError> {
+    let actor = api_key::authenticate(&door.state.engine, key_of(headers)?, address).await?;
     if actor.environment != door.state.environment {
         let detail = format!("This key is for {}, and this installation is {}.", actor.environment, door.state.environment);
         return Err(Problem::refused("wrong_environment", 403, detail, "Use a key of this environment, or call the other installation.").into());
     }
-    if let Some(RequestId(id)) = request.extensions().get::<RequestId>() {
-        actor = actor.with_request(id.clone());
-    }
-    Ok(actor)
+    Ok(match id {
+        Some(RequestId(id)) => actor.with_request(id),
+        None => actor,
+    })
 }
 
 fn key_of(headers: &HeaderMap) -> Result<&str, ApiError> {

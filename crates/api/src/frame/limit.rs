@@ -33,7 +33,7 @@ impl governor::clock::Clock for Monotonic {
 pub struct Limiter<K: Clone + Hash + Eq> {
     name: &'static str,
     per_minute: NonZeroU32,
-    buckets: RateLimiter<K, DashMapStateStore<K>, Monotonic, StateInformationMiddleware<Duration>>,
+    buckets: RateLimiter<K, DashMapStateStore<K>, Monotonic, StateInformationMiddleware>,
     asked: AtomicU64,
     clock: Monotonic,
 }
@@ -54,7 +54,7 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
     /// So many a minute, all of them at once if they like.
     pub fn new(name: &'static str, per_minute: NonZeroU32, clock: Arc<dyn Clock>) -> Self {
         let clock = Monotonic(clock);
-        let buckets = RateLimiter::dashmap_with_clock(Quota::per_minute(per_minute), clock.clone()).with_middleware::<StateInformationMiddleware<Duration>>();
+        let buckets = RateLimiter::dashmap_with_clock(Quota::per_minute(per_minute), clock.clone()).with_middleware::<StateInformationMiddleware>();
         Self { name, per_minute, buckets, asked: AtomicU64::new(0), clock }
     }
 
@@ -67,8 +67,8 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
         match self.buckets.check_key(key) {
             Ok(state) => Ok(Left { name: self.name, limit, remaining: state.remaining_burst_capacity(), reset: 0 }),
             Err(not_until) => {
-                let wait = not_until.wait_time_from(self.clock.now());
-                let reset = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let wait: Duration = not_until.wait_time_from(self.clock.now());
+                let reset = wait.as_secs() + u64::from(wait.subsec_nanos() != 0);
                 let mut problem = Problem::refused(
                     "too_many_requests",
                     429,

@@ -239,7 +239,7 @@ async fn core(house: &House, id: CoreId, offline: bool) -> std::result::Result<S
     if offline {
         return Ok("the password opens; not called".to_owned());
     }
-    match engine.core.detect(&link).await {
+    match engine.core.detect(&link.link).await {
         Ok(profile) => Ok(format!("answers, release line {}", profile.line)),
         Err(error) => Err(error.to_string()),
     }

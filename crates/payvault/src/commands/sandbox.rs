@@ -131,8 +131,6 @@ fn print_for_people(facts: &serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     #[test]

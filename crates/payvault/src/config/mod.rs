@@ -88,6 +88,8 @@ pub struct ServerSettings {
     pub allowed_networks: Vec<IpNet>,
     /// Test money or real money.
     pub environment: Environment,
+    /// Where `/metrics` is served, inside the operator's network; without it there are none.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Default for ServerSettings {
@@ -99,6 +101,7 @@ impl Default for ServerSettings {
             callback_sources: None,
             allowed_networks: Vec::new(),
             environment: Environment::Sandbox,
+            metrics_listen: None,
         }
     }
 }
@@ -125,13 +128,11 @@ pub struct WorkerSettings {
     pub ask_loops: usize,
     /// How often a step looks when nothing wakes it, in milliseconds, by the step's name. What is not named has its default.
     pub intervals_ms: BTreeMap<String, u64>,
-    /// The verifier runs this often, in seconds; 0: never by itself.
-    pub verify_every_seconds: u64,
 }
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { batch: 200, pay_loops: 4, ask_loops: 2, intervals_ms: BTreeMap::new(), verify_every_seconds: 300 }
+        Self { batch: 200, pay_loops: 4, ask_loops: 2, intervals_ms: BTreeMap::new() }
     }
 }
 
@@ -387,8 +388,9 @@ impl Settings {
             Step::Weigh | Step::Intake | Step::Pay | Step::Ask | Step::Book | Step::Sequence | Step::Notify | Step::Text => Duration::from_secs(1),
             Step::Fold => Duration::from_secs(2),
             Step::Poll | Step::Balance => Duration::from_secs(5),
-            // Watching, and whatever is not urgent.
-            _ => Duration::from_secs(30),
+            Step::Watch => Duration::from_secs(30),
+            Step::Recheck => Duration::from_mins(1),
+            Step::Verify => Duration::from_mins(10),
         }
     }
 }

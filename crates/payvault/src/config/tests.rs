@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use super::*;
 
 fn env(pairs: &[(&str, &str)]) -> HashMap<String, String> {

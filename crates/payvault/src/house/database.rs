@@ -1,6 +1,6 @@
 //! The database: the private cluster of the data folder, or the one behind a `DATABASE_URL`; brought to this program's schema.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use pv_database::{
     Cluster, ClusterOptions, Db, DbConfig,
@@ -94,16 +94,24 @@ impl Place {
     /// Stops a private cluster that nobody uses any more. Another process that comes later starts it again.
     pub async fn leave(self) {
         let Self::Private(cluster) = self else { return };
-        match others(&cluster).await {
-            Ok(0) => {
-                let stopped = tokio::task::spawn_blocking(move || cluster.stop()).await;
-                if !matches!(stopped, Ok(Ok(()))) {
-                    tracing::debug!("the private database was not stopped; it is used again by the next start");
+        // Sessions of ours that were just closed take a moment to go.
+        for _ in 0..5 {
+            match others(&cluster).await {
+                Ok(0) => {
+                    let stopped = tokio::task::spawn_blocking(move || cluster.stop()).await;
+                    if !matches!(stopped, Ok(Ok(()))) {
+                        tracing::debug!("the private database was not stopped; the next start uses it again");
+                    }
+                    return;
+                }
+                Ok(_) => tokio::time::sleep(Duration::from_millis(150)).await,
+                Err(error) => {
+                    tracing::debug!(%error, "the private database was not asked who uses it");
+                    return;
                 }
             }
-            Ok(others) => tracing::debug!(others, "the private database is used by others and stays"),
-            Err(error) => tracing::debug!(%error, "the private database was not asked who uses it"),
         }
+        tracing::debug!("the private database is used by others and stays");
     }
 }
 

@@ -153,8 +153,6 @@ fn key_of(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use std::os::unix::fs::PermissionsExt as _;
 
     use pv_kernel::SystemIds;

@@ -12,7 +12,7 @@ use pv_daraja::Daraja;
 use pv_damza::Damza;
 use pv_database::{Db, Scope};
 use pv_fineract::Fineract;
-use pv_kernel::{Clock, Ids, SystemClock, SystemIds, transport::Transport};
+use pv_kernel::{Clock, SystemClock, SystemIds, transport::Transport};
 use pv_transport::{AddressPolicy, HttpTransport, TransportOptions};
 use pv_vault::{
     Engine,
@@ -111,11 +111,6 @@ impl House {
         Actor::operator("command line", self.settings.server.environment)
     }
 
-    /// Where the database is.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// Closes the pools, and stops a private database that nobody uses any more.
     pub async fn close(self) {
         self.engine.db.close().await;
@@ -153,15 +148,8 @@ async fn are_the_right_ones(db: &Db, clock: &dyn Clock, ring: &KeyRing, id: &IdK
     Ok(())
 }
 
-/// Random bytes as the house makes them, for commands that need a token.
-pub fn token() -> String {
-    SystemIds.hex_token()
-}
-
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use pv_database::{Template, TestDatabase};
     use zeroize::Zeroizing;
 

@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// An answer that took longer says nothing about the clocks.
 const SLOWEST: Duration = Duration::from_secs(1);
 /// A measurement counts for this long: without the database nothing is claimed anyway.
-const STALE: Duration = Duration::from_secs(180);
+const STALE: Duration = Duration::from_mins(3);
 
 /// What is known about this process.
 #[derive(Debug, Default)]

@@ -15,7 +15,6 @@ use pv_kernel::Ids;
 use pv_vault::{
     Engine, VaultError,
     engine::{Step, Worked},
-    reconciliation::{core_check, verify},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +31,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a loop waits before it looks again whether it may claim.
 const NOT_NOW: Duration = Duration::from_millis(250);
-/// How often booked loans are read again, in rotation.
-const CORE_CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// One run of some work.
 type Job = Arc<dyn Fn() -> BoxFuture<'static, Result<Worked, VaultError>> + Send + Sync>;
@@ -55,16 +52,14 @@ struct Shared {
 
 /// One loop.
 struct Loop {
-    name: &'static str,
-    /// The bell that wakes it, if any.
-    step: Option<Step>,
+    step: Step,
     interval: Duration,
     job: Job,
     shared: Shared,
 }
 
 impl Runner {
-    /// Starts the loops of all steps, and of what looks after the books.
+    /// Starts the loops of all steps.
     pub fn start(engine: &Arc<Engine>, wakes: &Arc<Wakes>, health: &Arc<Health>, settings: &Settings) -> Self {
         let stop = CancellationToken::new();
         let shared = Shared { wakes: Arc::clone(wakes), health: Arc::clone(health), ids: Arc::clone(&engine.ids), stop: stop.clone() };
@@ -81,24 +76,9 @@ impl Runner {
                 Box::pin(async move { engine.run(step).await })
             });
             for _ in 0..times.max(1) {
-                let one = Loop { name: step.name(), step: Some(step), interval: settings.interval(step), job: Arc::clone(&job), shared: shared.clone() };
+                let one = Loop { step, interval: settings.interval(step), job: Arc::clone(&job), shared: shared.clone() };
                 loops.spawn(one.run());
             }
-        }
-        let reads = Arc::clone(engine);
-        let core: Job = Arc::new(move || {
-            let engine = Arc::clone(&reads);
-            Box::pin(async move { core_check::run(&engine).await })
-        });
-        loops.spawn(Loop { name: "core_check", step: None, interval: CORE_CHECK_EVERY, job: core, shared: shared.clone() }.run());
-        if settings.worker.verify_every_seconds > 0 {
-            let engine = Arc::clone(engine);
-            let verify: Job = Arc::new(move || {
-                let engine = Arc::clone(&engine);
-                Box::pin(async move { verified(&engine).await })
-            });
-            let interval = Duration::from_secs(settings.worker.verify_every_seconds);
-            loops.spawn(Loop { name: "verify", step: None, interval, job: verify, shared }.run());
         }
         Self { loops, stop }
     }
@@ -125,22 +105,20 @@ impl Loop {
             }
             if let Some(worked) = self.attempt().await {
                 failures = 0;
-                self.shared.health.worked(self.name, worked.taken);
+                self.shared.health.worked(self.step.name(), worked.taken);
                 if worked.taken > 0 {
-                    self.shared.wakes.poke_all(self.step.map_or(&[], followers));
+                    self.shared.wakes.poke_all(followers(self.step));
                 }
                 if worked.more {
                     // Sisters of this loop take their share of the rest.
-                    if let Some(step) = self.step {
-                        self.shared.wakes.poke(step);
-                    }
+                    self.shared.wakes.poke(self.step);
                     tokio::task::yield_now().await;
                 } else {
                     self.pause(self.interval, true).await;
                 }
             } else {
                 failures = failures.saturating_add(1);
-                self.shared.health.failed(self.name);
+                self.shared.health.failed(self.step.name());
                 self.pause(backoff(failures, self.shared.ids.as_ref()), false).await;
             }
         }
@@ -151,11 +129,11 @@ impl Loop {
         match tokio::spawn((self.job)()).await {
             Ok(Ok(worked)) => Some(worked),
             Ok(Err(error)) => {
-                report(self.name, &error);
+                report(self.step.name(), &error);
                 None
             }
             Err(error) => {
-                tracing::error!(step = self.name, %error, "a step panicked; its rows come due again");
+                tracing::error!(step = self.step.name(), %error, "a step panicked; its rows come due again");
                 None
             }
         }
@@ -163,15 +141,9 @@ impl Loop {
 
     /// Until the time is over, the stop, or (if it may) a wake-up.
     async fn pause(&self, time: Duration, wakeable: bool) {
-        let woken = async {
-            match self.step.filter(|_| wakeable) {
-                Some(step) => self.shared.wakes.wait(step).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = self.shared.stop.cancelled() => {}
-            () = woken => {}
+            () = self.shared.wakes.wait(self.step), if wakeable => {}
             () = tokio::time::sleep(time) => {}
         }
     }
@@ -194,7 +166,8 @@ const fn followers(step: Step) -> &'static [Step] {
         Step::Pay | Step::Ask | Step::Book => &[Step::Pay, Step::Book, Step::Fold, Step::Sequence],
         Step::Sequence => &[Step::Notify],
         Step::Notify => &[Step::Text],
-        Step::Text | Step::Balance | Step::Fold | Step::Watch => &[Step::Sequence],
+        Step::Text | Step::Balance | Step::Fold | Step::Watch | Step::Recheck => &[Step::Sequence],
+        Step::Verify => &[],
     }
 }
 
@@ -205,17 +178,6 @@ fn backoff(failures: u32, ids: &dyn Ids) -> Duration {
     ids.fill(&mut random);
     // Never less than a quarter, so that a failing step cannot spin.
     bound / 4 + (bound * 3 / 4).saturating_mul(u32::from(u16::from_le_bytes(random))) / u32::from(u16::MAX)
-}
-
-/// The verifier, so that the sentence knows what it found.
-async fn verified(engine: &Engine) -> Result<Worked, VaultError> {
-    let report = verify::verify_and_note(engine).await?;
-    if report.is_clean() {
-        tracing::debug!("the verifier found nothing");
-    } else {
-        tracing::error!(findings = report.findings.len(), "rows contradict the rules: run payvault verify");
-    }
-    Ok(Worked::default())
 }
 
 #[cfg(test)]

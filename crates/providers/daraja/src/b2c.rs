@@ -152,6 +152,7 @@ pub(crate) fn meaning(reply: Reply, order: &PayoutOrder) -> SubmissionMeaning {
         Reply::TokenRefused | Reply::Answer(Meaning::Token) => {
             not_accepted(limits::AFTER_TOKEN, NotAccepted::Token)
         }
+        Reply::Renewed => not_accepted(std::time::Duration::ZERO, NotAccepted::Renewed),
         Reply::NotSent(after) => not_accepted(after, NotAccepted::NotSent),
         Reply::Answer(Meaning::Ambiguous | Meaning::AlreadyRegistered) | Reply::Lost => {
             SubmissionMeaning::Ambiguous

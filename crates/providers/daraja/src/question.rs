@@ -111,6 +111,7 @@ pub(crate) fn meaning(reply: Reply, code: Option<&str>) -> QueryMeaning {
         // A refused token is no refused initiator: it cannot lock the operator (rule A19 names the codes that can).
         Reply::Answer(Meaning::Throttled(_) | Meaning::Token)
         | Reply::TokenRefused
+        | Reply::Renewed
         | Reply::NotSent(_) => QueryMeaning::NotTaken { halts: false },
         Reply::Answer(Meaning::Duplicate | Meaning::Ambiguous | Meaning::AlreadyRegistered)
         | Reply::Lost => QueryMeaning::Lost,

@@ -41,6 +41,8 @@ pub(crate) enum Reply {
     Answer(Meaning),
     /// The bearer token was refused although it was new, or the credentials for it were.
     TokenRefused,
+    /// The bearer token was refused, and a new one is there. A payment is not sent again here: it goes back through its claim (rule A4).
+    Renewed,
     /// Nothing was sent.
     NotSent(Duration),
     /// No answer, or one that cannot be read: it may have been taken.
@@ -73,9 +75,8 @@ pub(crate) fn url(account: &RailAccount, path: &str) -> String {
     format!("{}{path}", account.base_url.trim_end_matches('/'))
 }
 
-/// Sends it with the shared token. When the token is refused, it is renewed once and the same bytes are sent once more:
-/// a token refusal proves that the request did not enter M-Pesa (M-Pesa contract 1, 7.2), and `write_before` holds for the
-/// second sending as for the first, so it stays inside the lease that was claimed (rule A4). Never a third time.
+/// Sends it with the shared token. When the token is refused, it is renewed once. A question is then asked once more; a payment (with
+/// `write_before`) is not: it goes back through its claim, where STOP, the fence and the loan are read again (rule A4). Never a third time.
 pub(crate) async fn post(
     transport: &Arc<dyn Transport>,
     tokens: &Arc<dyn TokenStore>,
@@ -133,6 +134,9 @@ pub(crate) async fn post(
             Ok(token) => token,
             Err(error) => return without_token(error, trace),
         };
+        if post.write_before.is_some() {
+            return (Reply::Renewed, trace);
+        }
     }
     trace.message = format!(
         "{} (a renewed token was refused as well: does the app have this API product?)",

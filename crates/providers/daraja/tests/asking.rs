@@ -359,7 +359,7 @@ async fn what_was_not_sent_and_what_got_no_answer_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_refused_token_in_any_form_is_renewed_and_the_same_bytes_are_sent_once_more() {
+async fn a_refused_token_in_any_form_is_renewed_and_the_payment_goes_back_through_its_claim() {
     for (status, body) in [
         (404, envelope("404.001.03", "Invalid Access Token")),
         (401, BAD_TOKEN.to_owned()),
@@ -370,11 +370,14 @@ async fn a_refused_token_in_any_form_is_renewed_and_the_same_bytes_are_sent_once
     ] {
         let bench = bench([answer(status, &body), answer(200, ACK)]);
         let got = bench.rail.submit(&account(), &order(), DEADLINE).await;
+        assert_eq!(got.meaning, not_accepted(Duration::ZERO, NotAccepted::Renewed), "{status} {body}");
+        assert_eq!(bench.script.calls.lock().unwrap().len(), 2, "one request and one new token: never a second send in one claim");
+        // The next claim sends the same bytes with the new token.
+        let got = bench.rail.submit(&account(), &order(), DEADLINE).await;
         assert!(matches!(got.meaning, SubmissionMeaning::Accepted { .. }), "{status} {body}");
         let calls = bench.script.calls.lock().unwrap();
         let [first, token, second] = calls.as_slice() else { panic!("{} calls", calls.len()) };
         assert_eq!(first.request.body(), second.request.body());
-        assert_eq!((first.write_before, second.write_before), (Some(DEADLINE), Some(DEADLINE)), "the same deadline");
         assert_eq!(second.request.headers().get("authorization").unwrap(), "Bearer Qz7token1");
         assert_eq!(token.request.uri(), "https://sandbox.example/oauth/v1/generate?grant_type=client_credentials");
         assert_eq!((token.request.method(), token.request.headers().get("authorization").unwrap().to_str().unwrap()), (&http::Method::GET, "Basic YXBwLWtleTphcHAtaHVzaA=="));
@@ -382,41 +385,13 @@ async fn a_refused_token_in_any_form_is_renewed_and_the_same_bytes_are_sent_once
 }
 
 #[tokio::test]
-async fn a_fresh_token_that_is_refused_ends_it_without_a_loop() {
+async fn a_question_is_asked_once_more_with_a_new_token_and_never_a_third_time() {
+    let question = StatusQuestion { rail_id: Some("pv-x".into()), receipt: None, result_url: "https://pv.example/h/aa/status/result".into(), timeout_url: "https://pv.example/h/aa/status/timeout".into() };
     let bench = bench([answer(401, BAD_TOKEN), answer(401, BAD_TOKEN)]);
-    let got = bench.rail.submit(&account(), &order(), DEADLINE).await;
-    assert_eq!(
-        got.meaning,
-        not_accepted(limits::AFTER_TOKEN, NotAccepted::Token)
-    );
+    let got = bench.rail.ask_status(&account(), &question).await;
+    assert_eq!(got.meaning, QueryMeaning::NotTaken { halts: false });
     assert_eq!(bench.script.calls.lock().unwrap().len(), 3);
     assert!(got.trace.message.contains("API product"));
-}
-
-#[tokio::test]
-async fn the_second_sending_may_end_like_any_other() {
-    for (second, meaning) in [
-        (
-            Err(CallError::NotSent(NotSent::TooLate)),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            Err(CallError::NoAnswer("reset".to_owned())),
-            SubmissionMeaning::Ambiguous,
-        ),
-        (
-            answer(500, &envelope("500.002.1001", "System internal error.")),
-            SubmissionMeaning::Ambiguous,
-        ),
-    ] {
-        let got = submit([answer(401, BAD_TOKEN), second]).await;
-        assert_eq!(got.meaning, meaning);
-        assert_ne!(
-            got.trace.http_status,
-            Some(401),
-            "the trace is the second's"
-        );
-    }
 }
 
 #[tokio::test]
@@ -444,10 +419,8 @@ async fn a_token_that_another_process_renewed_is_used_without_a_fetch() {
     });
     let shelf = Overtaken(Shelf(Mutex::new(Some("Qz7shared".to_owned()))));
     let rail = Daraja::new(Arc::clone(&script) as Arc<dyn Transport>, Arc::new(shelf));
-    assert!(matches!(
-        rail.submit(&account(), &order(), DEADLINE).await.meaning,
-        SubmissionMeaning::Accepted { .. }
-    ));
+    assert_eq!(rail.submit(&account(), &order(), DEADLINE).await.meaning, not_accepted(Duration::ZERO, NotAccepted::Renewed));
+    assert!(matches!(rail.submit(&account(), &order(), DEADLINE).await.meaning, SubmissionMeaning::Accepted { .. }));
     let calls = script.calls.lock().unwrap();
     assert!(calls.iter().all(|c| c.purpose != "mpesa.token"));
     assert_eq!(

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use pv_kernel::{
     Money,
-    core_banking::{BookingMeaning, BookingOrder, CoreError},
+    core_banking::{BookingMeaning, BookingOrder, BookingRefusal, CoreError},
     ids::CoreId,
 };
 use uuid::Uuid;
@@ -34,16 +34,29 @@ struct Done {
     sent: Option<Outgoing>,
 }
 
-/// Runs once.
+/// Runs once: reads every due loan back, marks what is to be sent, sends it, reads it back again.
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let (rows, links) = claim(engine).await?;
     let taken = rows.len();
-    let mut work: Vec<BoxFuture<'_, Result<Done, VaultError>>> = Vec::with_capacity(taken);
+    let mut reads: Vec<BoxFuture<'_, Result<Visit<'_>, VaultError>>> = Vec::with_capacity(taken);
     for row in rows {
         let link = links.get(&CoreId(row.core_id));
-        work.push(Box::pin(visit(engine, row, link)));
+        reads.push(Box::pin(look(engine, row, link)));
     }
-    let mut done = stream::iter(work).buffer_unordered(32).ready_chunks(64);
+    let visits = stream::iter(reads).buffer_unordered(32).collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<Visit<'_>>, VaultError>>()?;
+    let mut calls: Vec<BoxFuture<'_, Result<Done, VaultError>>> = Vec::new();
+    let mut settled = Vec::new();
+    mark_sending(engine, &visits).await?;
+    for visit in visits {
+        match visit.order {
+            Some((settings, order)) => calls.push(Box::pin(book(engine, visit.row, visit.done, settings, order))),
+            None => settled.push(visit.done),
+        }
+    }
+    if !settled.is_empty() {
+        write(engine, settled).await?;
+    }
+    let mut done = stream::iter(calls).buffer_unordered(32).ready_chunks(64);
     while let Some(chunk) = done.next().await {
         let chunk = chunk.into_iter().collect::<Result<Vec<Done>, VaultError>>()?;
         write(engine, chunk).await?;
@@ -65,57 +78,85 @@ async fn claim(engine: &Engine) -> Result<(Vec<Row>, BTreeMap<CoreId, CoreSettin
     Ok((rows, links))
 }
 
-/// Reads back, and sends when nothing of ours is there.
-async fn visit(engine: &Engine, row: Row, link: Option<&CoreSettings>) -> Result<Done, VaultError> {
+/// A booking that was read back, and what is to be sent for it, if anything.
+struct Visit<'a> {
+    row: Row,
+    done: Done,
+    order: Option<(&'a CoreSettings, BookingOrder)>,
+}
+
+/// Reads back first, always: an earlier request may have been lost with the process that sent it (rule A22).
+async fn look<'a>(engine: &Engine, row: Row, link: Option<&'a CoreSettings>) -> Result<Visit<'a>, VaultError> {
     let mut done = Done { id: row.disbursement_id, fence: row.fence, events: Vec::new(), sent: None };
     let Some(settings) = link else {
         done.events.push(Event::Unreadable("the connection to the core is not there any more".to_owned()));
-        return Ok(done);
+        return Ok(Visit { row, done, order: None });
     };
-    // Always a read-back first: a first request may have been lost with the process that sent it (rule A22).
     match engine.core.loan(&settings.link, &row.loan_id, true).await {
         Ok(loan) => {
             let (after, _) = machine::decide(&row.machine()?, &Event::ReadBack(loan.clone()), &pace(engine), engine.now());
-            done.events.push(Event::ReadBack(loan.clone()));
+            let approved_on = loan.approved_on;
+            done.events.push(Event::ReadBack(loan));
             if after.state != State::Due || row.state == State::Parked.as_str() {
-                return Ok(done);
+                return Ok(Visit { row, done, order: None });
             }
-            let order = order(engine, &row, settings, loan.approved_on).await?;
-            mark_sending(engine, &row, order.date).await?;
+            let order = order(engine, &row, settings, approved_on).await?;
             done.events.push(Event::Claimed { book_on: order.date });
-            let answer = engine.core.disburse(&settings.link, &order).await;
-            if answer.meaning == BookingMeaning::Crashed {
-                return Err(VaultError::Crashed);
-            }
-            let finished = matches!(answer.meaning, BookingMeaning::Done { .. } | BookingMeaning::Unclear)
-                || matches!(answer.meaning, BookingMeaning::Refused { kind: pv_kernel::core_banking::BookingRefusal::NotInState | pv_kernel::core_banking::BookingRefusal::Duplicate, .. });
-            done.sent = Some(Outgoing::booking(&row, &answer));
-            done.events.push(Event::Answered(answer.meaning));
-            if finished {
-                match engine.core.loan(&settings.link, &row.loan_id, true).await {
-                    Ok(loan) => done.events.push(Event::ReadBack(loan)),
-                    Err(CoreError::Crashed) => return Err(VaultError::Crashed),
-                    Err(error) => done.events.push(Event::Unreadable(error.to_string())),
-                }
-            }
+            Ok(Visit { row, done, order: Some((settings, order)) })
         }
-        Err(CoreError::Crashed) => return Err(VaultError::Crashed),
-        Err(error) => done.events.push(Event::Unreadable(error.to_string())),
+        Err(CoreError::Crashed) => Err(VaultError::Crashed),
+        Err(error) => {
+            done.events.push(Event::Unreadable(error.to_string()));
+            Ok(Visit { row, done, order: None })
+        }
     }
-    Ok(done)
 }
 
-/// Written and committed before the request leaves: a crash after this is found, and adopted rightly as our own booking.
-async fn mark_sending(engine: &Engine, row: &Row, book_on: NaiveDate) -> Result<(), VaultError> {
+/// Written and committed before any request leaves: a crash after this is found, and read back rightly as our own booking.
+async fn mark_sending(engine: &Engine, visits: &[Visit<'_>]) -> Result<(), VaultError> {
+    let sending = || visits.iter().filter_map(|v| v.order.as_ref().map(|(_, o)| (v.row.disbursement_id, v.row.fence, o.date)));
+    let ids: Vec<Uuid> = sending().map(|s| s.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let fences: Vec<i64> = sending().map(|s| s.1).collect();
+    let days: Vec<NaiveDate> = sending().map(|s| s.2).collect();
     let mut tx = engine.begin().await?;
-    sqlx::query("update bookings set state = 'sending', book_on = $3, updated_at = $4 where disbursement_id = $1 and fence = $2")
-        .bind(row.disbursement_id)
-        .bind(row.fence)
-        .bind(book_on)
-        .bind(engine.now())
-        .execute(tx.conn())
-        .await?;
+    sqlx::query(
+        "update bookings b set state = 'sending', book_on = x.day, updated_at = $4
+         from unnest($1::uuid[], $2::bigint[], $3::date[]) as x(id, fence, day) where b.disbursement_id = x.id and b.fence = x.fence",
+    )
+    .bind(&ids)
+    .bind(&fences)
+    .bind(&days)
+    .bind(engine.now())
+    .execute(tx.conn())
+    .await?;
     Ok(tx.commit_at("book.sending").await?)
+}
+
+/// Sends one booking, and reads it back where the answer says that it is worth a look.
+async fn book(engine: &Engine, row: Row, mut done: Done, settings: &CoreSettings, order: BookingOrder) -> Result<Done, VaultError> {
+    let answer = engine.core.disburse(&settings.link, &order).await;
+    if answer.meaning == BookingMeaning::Crashed {
+        return Err(VaultError::Crashed);
+    }
+    let look_again = matches!(
+        answer.meaning,
+        BookingMeaning::Done { .. }
+            | BookingMeaning::Unclear
+            | BookingMeaning::Refused { kind: BookingRefusal::NotInState | BookingRefusal::Duplicate, .. }
+    );
+    done.sent = Some(Outgoing::booking(&row, &answer));
+    done.events.push(Event::Answered(answer.meaning));
+    if look_again {
+        match engine.core.loan(&settings.link, &row.loan_id, true).await {
+            Ok(loan) => done.events.push(Event::ReadBack(loan)),
+            Err(CoreError::Crashed) => return Err(VaultError::Crashed),
+            Err(error) => done.events.push(Event::Unreadable(error.to_string())),
+        }
+    }
+    Ok(done)
 }
 
 async fn order(engine: &Engine, row: &Row, settings: &CoreSettings, approved_on: Option<NaiveDate>) -> Result<BookingOrder, VaultError> {

@@ -2,10 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use pv_database::PgConnection;
-use pv_kernel::{
-    Money,
-    ids::{DisbursementId, PartnerId},
-};
+use pv_kernel::Money;
 use serde::Serialize;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -76,16 +73,6 @@ impl Row {
             created_at: now,
             updated_at: now,
         })
-    }
-
-    /// Typed id.
-    pub const fn disbursement(&self) -> DisbursementId {
-        DisbursementId(self.disbursement_id)
-    }
-
-    /// Typed partner.
-    pub const fn partner(&self) -> PartnerId {
-        PartnerId(self.partner_id)
     }
 
     /// As the machine sees it.

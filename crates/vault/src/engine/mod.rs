@@ -167,11 +167,15 @@ pub enum Step {
     Fold,
     /// Gives old unknowns an owner, closes items that settled themselves.
     Watch,
+    /// Reads booked loans in the core again, in rotation.
+    Recheck,
+    /// Recomputes the books and keeps the result for the sentence.
+    Verify,
 }
 
 impl Step {
     /// All steps.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Weigh,
         Self::Poll,
         Self::Intake,
@@ -184,6 +188,8 @@ impl Step {
         Self::Balance,
         Self::Fold,
         Self::Watch,
+        Self::Recheck,
+        Self::Verify,
     ];
 
     /// Its name in logs and metrics.
@@ -201,6 +207,8 @@ impl Step {
             Self::Balance => "balance",
             Self::Fold => "fold",
             Self::Watch => "watch",
+            Self::Recheck => "recheck",
+            Self::Verify => "verify",
         }
     }
 }
@@ -221,6 +229,8 @@ impl Engine {
             Step::Balance => crate::payout::balance::run(self).await,
             Step::Fold => crate::wallet::fold::run(self).await,
             Step::Watch => crate::item::watch::run(self).await,
+            Step::Recheck => crate::reconciliation::core_check::run(self).await,
+            Step::Verify => crate::reconciliation::verify::verify_and_note(self).await.map(|_| Worked::default()),
         }
     }
 }

@@ -251,8 +251,9 @@ impl Work {
         for s in &after.submissions {
             match known.iter_mut().find(|k| k.number == s.number) {
                 Some(k) => {
-                    if k.state != s.state.as_str() {
+                    if k.state != s.state.as_str() || k.renewed != s.renewed {
                         s.state.as_str().clone_into(&mut k.state);
+                        k.renewed = s.renewed;
                         self.touched_submissions.insert((payout, s.number));
                     }
                 }
@@ -273,6 +274,7 @@ impl Work {
                         conversation_id: None,
                         request_body: None,
                         response_body: None,
+                        renewed: s.renewed,
                     });
                     self.touched_submissions.insert((payout, s.number));
                 }

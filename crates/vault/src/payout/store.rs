@@ -153,12 +153,13 @@ pub struct SubmissionRow {
     pub conversation_id: Option<String>,
     pub request_body: Option<String>,
     pub response_body: Option<String>,
+    pub renewed: bool,
 }
 
 impl SubmissionRow {
     fn machine(&self) -> Result<Submission, VaultError> {
         let state = SubmissionState::parse(&self.state).ok_or_else(|| VaultError::Broken(format!("submission {} has state {}", self.id, self.state)))?;
-        Ok(Submission { number: self.number, fence: self.fence, state, lease_until: self.lease_until })
+        Ok(Submission { number: self.number, fence: self.fence, state, lease_until: self.lease_until, renewed: self.renewed })
     }
 }
 
@@ -287,7 +288,7 @@ pub async fn upsert_submissions_in_tx(conn: &mut PgConnection, rows: &[&Submissi
     sqlx::query(
         "insert into submissions select x.* from jsonb_populate_recordset(null::submissions, $1) x
          on conflict (payout_id, number) do update set state = excluded.state, answered_at = excluded.answered_at, http_status = excluded.http_status,
-             code = excluded.code, message = excluded.message, conversation_id = excluded.conversation_id,
+             renewed = excluded.renewed, code = excluded.code, message = excluded.message, conversation_id = excluded.conversation_id,
              request_body = coalesce(excluded.request_body, submissions.request_body), response_body = excluded.response_body",
     )
     .bind(Json(rows))

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use pv_vault::{audit::Permission, disbursement::view};
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::DisbursementDetail;
 use crate::{

@@ -10,7 +10,6 @@ use pv_vault::{
     engine::Step,
 };
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::DisbursementDetail;
 use crate::{

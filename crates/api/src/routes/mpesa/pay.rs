@@ -13,7 +13,6 @@ use pv_vault::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::{
     endpoint::{Access, Endpoint, KeyUse},

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pv_database::{Template, TestDatabase};

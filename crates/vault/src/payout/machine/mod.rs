@@ -116,6 +116,8 @@ pub struct Submission {
     pub state: SubmissionState,
     /// Its sender may still act until then.
     pub lease_until: DateTime<Utc>,
+    /// It was refused because of an old bearer token, which was renewed.
+    pub renewed: bool,
 }
 
 /// The state of the last question before a new id (rule A8).
@@ -509,7 +511,7 @@ impl Machine {
             return Heard::NothingNew;
         }
         let number = self.p.submissions.last().map_or(1, |s| s.number + 1);
-        self.p.submissions.push(Submission { number, fence, state: SubmissionState::Sending, lease_until });
+        self.p.submissions.push(Submission { number, fence, state: SubmissionState::Sending, lease_until, renewed: false });
         if self.p.state == State::Prepared {
             self.p.state = State::Sending;
         }
@@ -539,6 +541,7 @@ impl Machine {
             SubmissionMeaning::Ambiguous => SubmissionState::Ambiguous,
             SubmissionMeaning::Crashed => return Heard::NothingNew,
         };
+        submission.renewed = matches!(meaning, SubmissionMeaning::NotAccepted { why: NotAccepted::Renewed, .. });
         match meaning {
             SubmissionMeaning::Accepted { conversation_id } => self.acknowledged(conversation_id),
             SubmissionMeaning::Duplicate => self.in_flight(Duration::from_secs(1)),
@@ -589,7 +592,9 @@ impl Machine {
     /// This submission provably did not enter the rail. What that means depends on all the others (rule A5): a refusal of the
     /// second never fails the first.
     fn stayed_out(&mut self, again: Option<(Duration, NotAccepted)>, detail: &str, next: NextAttempt) {
-        if let Some((_, NotAccepted::Token)) = again {
+        // A fresh token that is refused as well means that the app lacks the product: never a loop (M-Pesa contract 1).
+        let refused_twice = self.p.submissions.iter().rev().take(2).filter(|s| s.renewed).count() == 2;
+        if matches!(again, Some((_, NotAccepted::Token))) || refused_twice {
             self.effects.push(Effect::HaltCredential { code: "token".to_owned() });
         }
         if !self.p.state.is_live() || self.p.state == State::Accepted {
@@ -1033,3 +1038,6 @@ enum Conversation {
 fn std_duration(d: Duration) -> chrono::Duration {
     chrono::Duration::from_std(d).unwrap_or(chrono::Duration::days(1))
 }
+
+#[cfg(test)]
+mod tests;

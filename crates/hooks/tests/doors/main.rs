@@ -1,0 +1,7 @@
+//! The doors on a real database: what is stored, what is answered, what is woken.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod approvals;
+mod callbacks;
+mod world;
