@@ -50,27 +50,50 @@ struct Base;
 
 /// Status, what it means, and an example: its code and detail.
 const PROBLEMS: &[(&str, &str, &str, &str)] = &[
-    ("400", "The request cannot be read: no JSON, or a bad or missing Idempotency-Key.", "invalid_json", "The body is not JSON: EOF while parsing an object at line 1 column 1"),
+    (
+        "400",
+        "The request cannot be read: no JSON, or a bad or missing Idempotency-Key.",
+        "invalid_json",
+        "The body is not JSON: EOF while parsing an object at line 1 column 1",
+    ),
     ("401", "The API key is missing, wrong or has ended.", "not_authenticated", "The API key is missing, wrong or has ended."),
-    ("403", "The key may not do this, or not from there.", "not_permitted", "This needs the permission stop.set, which the role viewer does not have."),
+    (
+        "403",
+        "The key may not do this, or not from there.",
+        "not_permitted",
+        "This needs the permission stop.set, which the role viewer does not have.",
+    ),
     ("404", "There is no such thing, or it is another partner's; we do not say which.", "not_found", "There is no such disbursement."),
     ("409", "The state of things does not allow it.", "wrong_state", "A disbursement that is paid cannot be cancelled."),
     ("413", "The body is too large.", "body_too_large", "The body is too large."),
     ("415", "The body is not declared as JSON.", "unsupported_media_type", "The body is not declared as JSON."),
     ("422", "A member is wrong, or a rule refuses it; `errors` points at the member.", "amount_has_cents", "M-Pesa moves whole shillings only."),
     ("429", "Too many requests; `Retry-After` says when to come again.", "too_many_requests", "More than 6000 requests in a minute (key)."),
-    ("500", "A fault on our side. `money_moved` says what is known about the effect.", "internal_error", "The request broke because of a fault on our side."),
-    ("503", "Not available now; `Retry-After` says when to come again.", "unavailable", "The request could not be carried out because of a fault on our side."),
+    (
+        "500",
+        "A fault on our side. `money_moved` says what is known about the effect.",
+        "internal_error",
+        "The request broke because of a fault on our side.",
+    ),
+    (
+        "503",
+        "Not available now; `Retry-After` says when to come again.",
+        "unavailable",
+        "The request could not be carried out because of a fault on our side.",
+    ),
 ];
 
 /// The document, put together from the endpoints.
 pub fn openapi() -> OpenApi {
     let mut base = Base::openapi();
-    base.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut base.info.version);
     let components = base.components.get_or_insert_default();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("pv_test_… or pv_live_…").description(Some("Your API key.")).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    components.add_security_scheme("x_api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", "The same key, in a header of its own."))));
+    components.add_security_scheme(
+        "x_api_key",
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", "The same key, in a header of its own."))),
+    );
     for (status, description, code, detail) in PROBLEMS {
         let example = serde_json::json!({
             "type": format!("{}{code}", crate::problem::TYPES), "title": code.replace('_', " "), "status": status.parse::<u16>().unwrap_or(500), "detail": detail, "code": code,
@@ -81,13 +104,15 @@ pub fn openapi() -> OpenApi {
         let response = ResponseBuilder::new().description(*description).content("application/problem+json", content).build();
         components.responses.insert(format!("Problem{status}"), RefOr::T(response));
     }
-    let router = routes::all().into_iter().fold(OpenApiRouter::<ApiState>::with_openapi(base), |router, endpoint| router.routes(endpoint.documented()));
+    let router =
+        routes::all().into_iter().fold(OpenApiRouter::<ApiState>::with_openapi(base), |router, endpoint| router.routes(endpoint.documented()));
     router.into_openapi()
 }
 
 /// The document and its live reference: `/api/openapi.json`, `/api/docs`. Open to everybody; everything in them is public.
 pub(crate) fn pages() -> Router {
-    let config = Config::from("/api/openapi.json").try_it_out_enabled(true).persist_authorization(false).display_request_duration(true).validator_url("none");
+    let config =
+        Config::from("/api/openapi.json").try_it_out_enabled(true).persist_authorization(false).display_request_duration(true).validator_url("none");
     Router::from(SwaggerUi::new("/api/docs").config(config).url("/api/openapi.json", openapi())).layer(middleware::map_response(own_policy))
 }
 

@@ -134,16 +134,17 @@ fn complete(operation: &mut Operation, access: Access, key: KeyUse) {
     if access == Access::Public {
         operation.security = Some(vec![SecurityRequirement::default()]);
     } else {
-        operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new()), SecurityRequirement::new("x_api_key", Vec::<String>::new())]);
+        operation.security =
+            Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new()), SecurityRequirement::new("x_api_key", Vec::<String>::new())]);
         statuses.extend(["401", "403"]);
     }
     let in_path = operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if matches!(p.parameter_in, ParameterIn::Path)));
     let in_query = operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if matches!(p.parameter_in, ParameterIn::Query)));
     if in_path {
-        statuses.push("404");
+        statuses.extend(["400", "404"]);
     }
     if in_query {
-        statuses.push("422");
+        statuses.extend(["400", "404", "422"]);
     }
     if operation.request_body.is_some() {
         statuses.extend(["400", "404", "409", "413", "415", "422"]);
@@ -161,7 +162,9 @@ fn complete(operation: &mut Operation, access: Access, key: KeyUse) {
 
 fn idempotency_header(key: KeyUse) -> Parameter {
     let text = match key {
-        KeyUse::Required => "A text of your own for this one request, kept with your record of it (a UUID). The same key with the same body has one effect; the answer is then marked `Idempotency-Replayed: true`.",
+        KeyUse::Required => {
+            "A text of your own for this one request, kept with your record of it (a UUID). The same key with the same body has one effect; the answer is then marked `Idempotency-Replayed: true`."
+        }
         _ => "As for other commands; may be left out here, because the command carries an identity of its own.",
     };
     ParameterBuilder::new()

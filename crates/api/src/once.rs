@@ -223,7 +223,14 @@ mod tests {
         };
         assert!(is_final(&told(409, None, None)));
         assert!(is_final(&told(422, None, None)));
-        for other in [told(422, Some("/amount"), None), told(403, None, None), told(404, None, None), told(503, None, Some(5)), told(409, None, Some(5)), told(429, None, None)] {
+        for other in [
+            told(422, Some("/amount"), None),
+            told(403, None, None),
+            told(404, None, None),
+            told(503, None, Some(5)),
+            told(409, None, Some(5)),
+            told(429, None, None),
+        ] {
             assert!(!is_final(&other), "{other:?}");
         }
     }

@@ -138,7 +138,12 @@ pub(crate) fn document(told: &Told, request_id: &str) -> Response {
         related: told.related.clone(),
     };
     let kind: Uri = format!("{TYPES}{}", told.code).parse().unwrap_or_default();
-    let details = ProblemDetails::new().with_type(kind).with_title(title(&told.code, status)).with_status(status).with_detail(told.detail.clone()).with_extensions(ours);
+    let details = ProblemDetails::new()
+        .with_type(kind)
+        .with_title(title(&told.code, status))
+        .with_status(status)
+        .with_detail(told.detail.clone())
+        .with_extensions(ours);
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
@@ -164,12 +169,16 @@ fn title(code: &str, status: StatusCode) -> String {
 pub(crate) fn of_status(status: StatusCode, changes: bool) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::refused("no_such_path", 404, "There is nothing under this path.", "Look at the reference under /api/docs."),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::refused("method_not_allowed", 405, "This path does not take this method.", "The header Allow names the methods; see /api/docs."),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::refused("method_not_allowed", 405, "This path does not take this method.", "The header Allow names the methods; see /api/docs.")
+        }
         StatusCode::PAYLOAD_TOO_LARGE => Problem::refused("body_too_large", 413, "The body is too large.", "Send a smaller body: at most 64 KiB."),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::refused("unsupported_media_type", 415, "The body is not declared as JSON.", "Send Content-Type: application/json.")
         }
-        status if status.is_client_error() => Problem::refused("bad_request", status.as_u16(), "The request cannot be understood.", "Look at the reference under /api/docs."),
+        status if status.is_client_error() => {
+            Problem::refused("bad_request", status.as_u16(), "The request cannot be understood.", "Look at the reference under /api/docs.")
+        }
         _ => internal(changes),
     }
 }

@@ -14,13 +14,16 @@ pub type Encrypt = Arc<dyn Fn(&str, &str) -> Result<String, Box<Problem>> + Send
 /// Pokes background steps after a command, so that nobody waits for their next turn. A hint: the steps poll anyway.
 pub type Wake = Arc<dyn Fn(&[Step]) + Send + Sync>;
 
+/// Asks one thing; the error says what is wrong, without secrets.
+pub type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
 /// One more thing that must hold before this process takes requests, for `/readyz`.
 #[derive(Clone)]
 pub struct ReadyCheck {
     /// Its stable name, `migrations`.
     pub name: &'static str,
-    /// Asks; the error says what is wrong, without secrets.
-    pub run: Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>,
+    /// Asks.
+    pub run: Check,
 }
 
 impl std::fmt::Debug for ReadyCheck {
@@ -47,7 +50,13 @@ pub struct ApiLimits {
 impl Default for ApiLimits {
     fn default() -> Self {
         let per_minute = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        Self { body: 64 * 1024, timeout: Duration::from_secs(30), per_key: per_minute(6_000), per_address: per_minute(12_000), twin_wait: Duration::from_secs(5) }
+        Self {
+            body: 64 * 1024,
+            timeout: Duration::from_secs(30),
+            per_key: per_minute(6_000),
+            per_address: per_minute(12_000),
+            twin_wait: Duration::from_secs(5),
+        }
     }
 }
 

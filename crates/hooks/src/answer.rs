@@ -56,7 +56,12 @@ pub(crate) fn problem(problem: &Problem) -> Response {
 
 /// Over a limit.
 pub(crate) fn too_many() -> Response {
-    let mut refusal = Problem::refused("too_many_requests", 429, "Too many requests came from here.", "Wait as long as Retry-After says. Approved loans are also found by polling.");
+    let mut refusal = Problem::refused(
+        "too_many_requests",
+        429,
+        "Too many requests came from here.",
+        "Wait as long as Retry-After says. Approved loans are also found by polling.",
+    );
     refusal.retry_after = Some(10);
     problem(&refusal)
 }

@@ -76,7 +76,9 @@ async fn documented(State(doors): State<Arc<Doors>>, request: Request) -> Respon
     };
     let approval: Approval = match serde_json::from_slice(&arrived.body) {
         Ok(approval) => approval,
-        Err(error) => return nobodys(&doors, arrived, Kind::LoanWebhook, &malformed(&format!("not the documented payload: {error}")), &KEPT_OF_WEBHOOK).await,
+        Err(error) => {
+            return nobodys(&doors, arrived, Kind::LoanWebhook, &malformed(&format!("not the documented payload: {error}")), &KEPT_OF_WEBHOOK).await;
+        }
     };
     let owner = match owner_of(&doors, approval.webhook_token.as_deref().unwrap_or_default()).await {
         Ok(owner) => owner.filter(|owner| speaks_for(owner, &approval, &arrived)),

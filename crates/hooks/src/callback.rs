@@ -41,13 +41,13 @@ const LONGEST_TOKEN: usize = 64;
 pub(crate) fn router() -> Router<Arc<Doors>> {
     let mut router = Router::new();
     for (path, kind) in MPESA_PATHS {
-        let take = move |State(doors): State<Arc<Doors>>, Path(token): Path<String>, request: Request| async move { from_mpesa(&doors, kind, token, request).await };
+        let take = move |State(doors): State<Arc<Doors>>, Path(token): Path<String>, request: Request| async move {
+            from_mpesa(&doors, kind, token, request).await
+        };
         router = router.route(&format!("/h/{{token}}/{path}"), post(take).get(probe));
     }
     let alias = async |State(doors): State<Arc<Doors>>, request: Request| from_mpesa(&doors, Kind::B2cResult, String::new(), request).await;
-    router
-        .route("/h/{token}/sms/damza/{secret}", post(damza_report).get(probe))
-        .route(ALIAS, post(alias).get(probe))
+    router.route("/h/{token}/sms/damza/{secret}", post(damza_report).get(probe)).route(ALIAS, post(alias).get(probe))
 }
 
 /// Some providers look whether there is anybody.

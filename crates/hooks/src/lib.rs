@@ -21,13 +21,13 @@ use axum::Router;
 use ipnet::IpNet;
 use pv_vault::{Engine, engine::Step};
 
+use crate::doors::Doors;
 pub use crate::{
     counts::{Counted, HookCounts},
     doors::LARGEST_BODY,
     limits::{HookLimits, Rate},
     source::Sources,
 };
-use crate::doors::Doors;
 
 /// What wakes a background step; the binary and the simulation each have their own way.
 pub type Wake = Arc<dyn Fn(Step) + Send + Sync>;

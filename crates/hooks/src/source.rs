@@ -29,10 +29,7 @@ pub fn safaricom() -> Vec<IpNet> {
 
 /// The allow-list of the sandbox on this machine.
 pub fn loopback() -> Vec<IpNet> {
-    vec![
-        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-        IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128)),
-    ]
+    vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)), IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128))]
 }
 
 /// Which addresses are believed.

@@ -12,7 +12,8 @@ pub fn start(settings: &LogSettings) -> Result<()> {
     // The words of SQL statements and of HTTP libraries carry values; they are never of interest below a warning.
     let quiet = ["sqlx=warn", "sqlx::postgres::notice=error", "hyper=warn", "reqwest=warn", "h2=warn", "rustls=warn"];
     let filter = quiet.iter().try_fold(
-        EnvFilter::try_new(&settings.filter).map_err(|error| Failure::from(error).while_(format_args!("reading log.filter {:?}", settings.filter)))?,
+        EnvFilter::try_new(&settings.filter)
+            .map_err(|error| Failure::from(error).while_(format_args!("reading log.filter {:?}", settings.filter)))?,
         |filter, directive| directive.parse().map(|directive| filter.add_directive(directive)),
     )?;
     let registry = tracing_subscriber::registry().with(filter);

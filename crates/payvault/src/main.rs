@@ -84,7 +84,9 @@ async fn dispatch(cli: Cli, settings: Settings) -> Result<ExitCode> {
         Command::Verify => commands::verify::run(settings, json).await,
         Command::Sentence { partner } => commands::sentence::run(settings, partner, json).await,
         Command::Doctor { offline } => commands::doctor::run(settings, offline, json).await,
-        Command::Admin(cli::Admin::Key(cli::AdminKey::Create { label, role, partner })) => commands::admin::create_key(settings, label, role, partner, json).await,
+        Command::Admin(cli::Admin::Key(cli::AdminKey::Create { label, role, partner })) => {
+            commands::admin::create_key(settings, label, role, partner, json).await
+        }
         Command::Config(cli::ConfigCommand::Check) => commands::config_check::run(&settings, json),
     }
 }

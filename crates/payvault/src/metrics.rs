@@ -35,10 +35,11 @@ fn text(health: &Health, hooks: &HookCounts) -> String {
     metric("payvault_step_runs_total", "counter", "Runs of a step that ended well.", &per_step(|w| w.runs));
     metric("payvault_step_rows_total", "counter", "Rows that a step took.", &per_step(|w| w.rows));
     metric("payvault_step_failures_total", "counter", "Runs of a step that failed or panicked.", &per_step(|w| w.failures));
-    let outcomes: Vec<(String, i64)> = [("known", Counted::Known), ("unmatched", Counted::Unmatched), ("limited", Counted::Limited), ("failed", Counted::Failed)]
-        .into_iter()
-        .map(|(name, outcome)| (format!("{{outcome=\"{name}\"}}"), i64::try_from(hooks.get(outcome)).unwrap_or(i64::MAX)))
-        .collect();
+    let outcomes: Vec<(String, i64)> =
+        [("known", Counted::Known), ("unmatched", Counted::Unmatched), ("limited", Counted::Limited), ("failed", Counted::Failed)]
+            .into_iter()
+            .map(|(name, outcome)| (format!("{{outcome=\"{name}\"}}"), i64::try_from(hooks.get(outcome)).unwrap_or(i64::MAX)))
+            .collect();
     metric("payvault_messages_total", "counter", "Callbacks, hooks and reports that came in.", &outcomes);
     page
 }

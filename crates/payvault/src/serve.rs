@@ -81,7 +81,8 @@ impl Service {
             None
         };
         if let Some(listen) = house.settings.server.metrics_listen {
-            let listener = TcpListener::bind(listen).await.map_err(|error| Failure::from(error).while_(format_args!("listening on {listen} for metrics")))?;
+            let listener =
+                TcpListener::bind(listen).await.map_err(|error| Failure::from(error).while_(format_args!("listening on {listen} for metrics")))?;
             let page = metrics::router(Arc::clone(&house.health), counts);
             let stopped = stop.clone();
             tasks.spawn(async move {
@@ -111,14 +112,13 @@ impl Service {
 /// Everything that listens: the API, the doors of the providers.
 fn app(house: &House, wake: Arc<dyn Fn(Step) + Send + Sync>, counts: Arc<HookCounts>) -> Router {
     let settings = &house.settings;
-    let hooks = HookState {
-        engine: Arc::clone(&house.engine),
-        wake: Arc::clone(&wake),
-        sources: settings.sources(),
-        limits: settings.hook_limits(),
-        counts,
-    };
-    let mut api = ApiState::new(Arc::clone(&house.engine), settings.server.environment, Arc::new(move |steps: &[Step]| steps.iter().for_each(|step| wake(*step))));
+    let hooks =
+        HookState { engine: Arc::clone(&house.engine), wake: Arc::clone(&wake), sources: settings.sources(), limits: settings.hook_limits(), counts };
+    let mut api = ApiState::new(
+        Arc::clone(&house.engine),
+        settings.server.environment,
+        Arc::new(move |steps: &[Step]| steps.iter().for_each(|step| wake(*step))),
+    );
     api.host_rules = settings.host_rules();
     api.trusted_proxies.clone_from(&settings.server.trusted_proxies);
     api.ready_checks = vec![process_check(house), schema_check(house)];
@@ -189,7 +189,11 @@ async fn first_key(house: &House, init: bool) -> Result<()> {
         return Ok(());
     }
     if let Some(key) = api_key::ensure_platform_key(&house.engine, house.settings.server.environment).await? {
-        println!("The platform's API key, shown this once:\n\n    {}\n\nTry: curl -H 'Authorization: Bearer {0}' {}/api/partners\n", key.expose_secret(), house.engine.public_url);
+        println!(
+            "The platform's API key, shown this once:\n\n    {}\n\nTry: curl -H 'Authorization: Bearer {0}' {}/api/partners\n",
+            key.expose_secret(),
+            house.engine.public_url
+        );
     }
     Ok(())
 }

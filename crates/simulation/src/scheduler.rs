@@ -83,6 +83,9 @@ pub async fn run(db: &Db, seed: u64) -> Result<SeedReport, VaultError> {
     run.quiet().await?;
     let books = invariants::check(db, &run.town).await?;
     run.violations.extend(books.violations);
+    if !run.violations.is_empty() {
+        run.ledger_of_events().await?;
+    }
     Ok(SeedReport { seed, violations: run.violations, loans: books.loans, paid: books.paid, crashes: run.crashes, story: run.story })
 }
 
@@ -548,12 +551,11 @@ impl Run<'_> {
     async fn mend_credentials(&mut self) -> Result<(), VaultError> {
         let engine = self.engine(0);
         for (index, h) in self.town.houses.clone().into_iter().enumerate() {
-            if !self.bad_credential.get(index).copied().unwrap_or(false) {
-                continue;
+            if self.bad_credential.get(index).copied().unwrap_or(false) {
+                self.tell(format!("the new password of {} is stored", h.number));
+                let _done = self.town.world.lock().daraja.reset_operator(&h.number, "vaultapi", "Changed#2026");
+                house::credential(&engine, &self.town.operator, h.shortcode, &h.number, "Changed#2026").await?;
             }
-            self.tell(format!("the new password of {} is stored", h.number));
-            let _done = self.town.world.lock().daraja.reset_operator(&h.number, "vaultapi", "Changed#2026");
-            house::credential(&engine, &self.town.operator, h.shortcode, &h.number, "Changed#2026").await?;
             let list = credential::list(&engine, &self.town.operator, h.shortcode).await?;
             if let Some(active) = list.iter().find(|c| c.is_active && c.halted_at.is_some()) {
                 credential::lift_halt(&engine, &self.town.operator, active.id.into(), "the seed says so").await?;
@@ -674,6 +676,23 @@ impl Run<'_> {
             let engine = self.engine(0);
             if let Err(error) = engine.run(step).await {
                 self.violations.push(format!("step {} fails at rest: {error}", step.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The timelines of all disbursements that a violation names, for the story of the affected loan.
+    async fn ledger_of_events(&mut self) -> Result<(), VaultError> {
+        let partners: Vec<Uuid> = self.town.houses.iter().map(|h| h.partner.uuid()).collect();
+        let lines: Vec<(Uuid, DateTime<Utc>, String, String, Option<String>)> =
+            sqlx::query_as("select disbursement_id, at, lane, what, detail from disbursement_events where partner_id = any($1) order by disbursement_id, id")
+                .bind(&partners)
+                .fetch_all(self.db.worker())
+                .await?;
+        let named = self.violations.join(" ");
+        for (id, at, lane, what, detail) in lines {
+            if named.contains(&id.to_string()) {
+                self.story.push(format!("{id} {} {lane}: {what} {}", at.format("%d %H:%M:%S%.3f"), detail.unwrap_or_default()));
             }
         }
         Ok(())

@@ -13,7 +13,8 @@ pub fn client(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) 
     if !ours(&peer) {
         return Some(peer);
     }
-    let hops: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim).collect();
+    let hops: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim).collect();
     let mut last = peer;
     for hop in hops.into_iter().rev() {
         // What cannot be read was not written by a proxy of ours: nothing left of it is believed.

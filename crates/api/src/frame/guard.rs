@@ -93,7 +93,14 @@ async fn who(door: &Door, headers: &HeaderMap, address: Option<IpAddr>, id: Opti
 }
 
 fn key_of(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let missing = || ApiError::from(Problem::refused("not_authenticated", 401, "The API key is missing, wrong or has ended.", "Send a valid key as Authorization: Bearer …, or as X-API-Key."));
+    let missing = || {
+        ApiError::from(Problem::refused(
+            "not_authenticated",
+            401,
+            "The API key is missing, wrong or has ended.",
+            "Send a valid key as Authorization: Bearer …, or as X-API-Key.",
+        ))
+    };
     let bearer = headers.get(header::AUTHORIZATION).map(|value| {
         let text = value.to_str().unwrap_or_default();
         let (scheme, key) = text.split_once(' ').unwrap_or_default();

@@ -59,7 +59,7 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
     }
 
     /// Takes one, or says when to come again.
-    pub fn take(&self, key: &K) -> Result<Left, (Left, Problem)> {
+    pub fn take(&self, key: &K) -> Result<Left, (Left, Box<Problem>)> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.buckets.retain_recent();
         }
@@ -76,7 +76,7 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
                     "Wait as long as Retry-After says, then send the request again.",
                 );
                 problem.retry_after = Some(u32::try_from(reset.max(1)).unwrap_or(60));
-                Err((Left { name: self.name, limit, remaining: 0, reset: reset.max(1) }, problem))
+                Err((Left { name: self.name, limit, remaining: 0, reset: reset.max(1) }, Box::new(problem)))
             }
         }
     }
@@ -155,7 +155,7 @@ mod tests {
             limiter.take(&n).unwrap();
         }
         assert!(limiter.len() > 4_000);
-        *clock.0.lock().unwrap() += Duration::from_secs(120);
+        *clock.0.lock().unwrap() += Duration::from_mins(2);
         limiter.take(&u64::MAX).unwrap();
         assert!(limiter.len() < 10, "{}", limiter.len());
     }

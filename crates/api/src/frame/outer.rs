@@ -49,7 +49,7 @@ pub(super) async fn outer(State(outer): State<Outer>, mut request: Request, next
     request.extensions_mut().insert(ClientAddress(client));
     let span = tracing::info_span!("request", request_id = %id, %method, route = %route, actor = tracing::field::Empty);
     let mut response = match outer.addresses.take(&client) {
-        Err((left, problem)) => limited(left, &problem.into(), &id),
+        Err((left, problem)) => limited(left, &Told::from(*problem), &id),
         Ok(left) => {
             let mut response = handle(&outer.state, request, next, changes).instrument(span.clone()).await;
             response = as_problem(response, &id, changes);
@@ -70,7 +70,8 @@ async fn handle(state: &ApiState, request: Request, next: Next, changes: bool) -
     use axum::response::IntoResponse as _;
     let path_or_query = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
     if path_or_query.contains("%00") {
-        return ApiError::from(pv_kernel::problem::Problem::refused("bad_request", 400, "The URL holds the character NUL.", "Remove it.")).into_response();
+        return ApiError::from(pv_kernel::problem::Problem::refused("bad_request", 400, "The URL holds the character NUL.", "Remove it."))
+            .into_response();
     }
     match tokio::time::timeout(state.limits.timeout, next.run(request)).await {
         Ok(response) => response,
@@ -111,9 +112,10 @@ fn as_problem(mut response: Response, id: &str, changes: bool) -> Response {
 
 /// Theirs when it is one, else a new one.
 fn request_id(headers: &HeaderMap, state: &ApiState) -> String {
-    let theirs = headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(|text| {
-        (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
-    });
+    let theirs = headers
+        .get("x-request-id")
+        .and_then(|v| v.to_str().ok())
+        .filter(|text| (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-')));
     theirs.map_or_else(|| state.engine.id().to_string(), str::to_owned)
 }
 
@@ -125,7 +127,5 @@ fn finish(headers: &mut HeaderMap, id: &str) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
 }

@@ -22,7 +22,8 @@ async fn the_hook_of_a_stock_host_is_stored_with_the_headers_that_tell_what_it_i
     let world = World::new().await;
     let partner = world.partner("Umoja").await;
     let (core, token) = world.connection(partner).await;
-    let headers = [("x-fineract-entity", "LOAN"), ("x-fineract-action", "APPROVE"), ("fineract-platform-tenantid", "default"), ("authorization", "Basic eA==")];
+    let headers =
+        [("x-fineract-entity", "LOAN"), ("x-fineract-action", "APPROVE"), ("fineract-platform-tenantid", "default"), ("authorization", "Basic eA==")];
     for slash in ["/", ""] {
         let seen = world.send("POST", &format!("{WEBHOOK}/{token}{slash}"), STRANGER, &headers, r#"{"response":{"loanId":734}}"#).await;
         assert_eq!((seen.status.as_u16(), &seen.json["status"]), (200, &json!("accepted")));
@@ -66,7 +67,10 @@ async fn the_documented_webhook_is_taken_and_its_token_is_not_kept() {
     let seen = world.post(WEBHOOK, STRANGER, &payload(&partner.to_string(), &token).to_string()).await;
     assert_eq!((seen.status.as_u16(), &seen.json["status"]), (200, &json!("accepted")));
     let kept = world.kept().await;
-    assert_eq!((kept[0].kind.as_str(), kept[0].state.as_str(), kept[0].token.as_deref()), ("loan_webhook", "stored", Some(core.to_string().as_str())));
+    assert_eq!(
+        (kept[0].kind.as_str(), kept[0].state.as_str(), kept[0].token.as_deref()),
+        ("loan_webhook", "stored", Some(core.to_string().as_str()))
+    );
     let body = &world.bodies().await[0];
     assert!(!body.contains(&token) && body.contains("734"), "{body}");
     let mut unnamed = payload("", &token);
@@ -80,7 +84,9 @@ async fn a_wrong_token_and_another_partner_get_the_same_refusal() {
     let (own, other) = (world.partner("Umoja").await, world.partner("Neema").await);
     let (_, token) = world.connection(own).await;
     let mut refusals = Vec::new();
-    for body in [payload(&own.to_string(), &"0".repeat(32)), payload(&own.to_string(), ""), payload(&other.to_string(), &token), payload("MFI-7", &token)] {
+    for body in
+        [payload(&own.to_string(), &"0".repeat(32)), payload(&own.to_string(), ""), payload(&other.to_string(), &token), payload("MFI-7", &token)]
+    {
         let seen = world.post(WEBHOOK, STRANGER, &body.to_string()).await;
         assert_eq!(seen.status.as_u16(), 401);
         assert_eq!(seen.headers["content-type"], "application/problem+json");

@@ -1,6 +1,6 @@
 //! The doors on a real database: what is stored, what is answered, what is woken.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod approvals;
 mod callbacks;

@@ -14,9 +14,14 @@ use pv_database::temp::{Template, TestDatabase};
 use pv_hooks::{HookCounts, HookState, source};
 use pv_kernel::{
     Clock, Ids, SystemIds,
-    core_banking::{BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink, CoreLoan, CorePaymentType, CoreProduct, CoreProfile},
+    core_banking::{
+        BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink, CoreLoan, CorePaymentType, CoreProduct, CoreProfile,
+    },
     ids::{CoreId, PartnerId},
-    rail::{BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, RailAccount, RailLimits, ResultNotice, StatusNotice, StatusQuestion, SubmissionAnswer, TimeoutNotice, Unreadable},
+    rail::{
+        BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, RailAccount, RailLimits, ResultNotice, StatusNotice, StatusQuestion,
+        SubmissionAnswer, TimeoutNotice, Unreadable,
+    },
     sms::{DeliveryReport, OutboundSms, SendError, SendReceipt, SmsAccount, SmsGateway},
 };
 use pv_vault::{
@@ -143,12 +148,16 @@ impl World {
 
     /// All stored messages, oldest first.
     pub async fn kept(&self) -> Vec<Kept> {
-        sqlx::query_as("select kind, state, trusted, peer, partner_id, token, headers from messages order by ctid").fetch_all(self.engine.db.worker()).await.unwrap()
+        sqlx::query_as("select kind, state, trusted, peer, partner_id, token, headers from messages order by ctid")
+            .fetch_all(self.engine.db.worker())
+            .await
+            .unwrap()
     }
 
     /// The bodies of all stored messages, opened.
     pub async fn bodies(&self) -> Vec<String> {
-        let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as("select id, body_enc from messages order by ctid").fetch_all(self.engine.db.worker()).await.unwrap();
+        let rows: Vec<(Uuid, Vec<u8>)> =
+            sqlx::query_as("select id, body_enc from messages order by ctid").fetch_all(self.engine.db.worker()).await.unwrap();
         rows.into_iter()
             .map(|(row, sealed)| {
                 let place = pv_vault::secret::Place { column: "messages.body_enc", row };
@@ -169,7 +178,8 @@ impl World {
 
     /// The callback token of a balance question that waits for its answer.
     pub async fn question(&self, partner: PartnerId) -> String {
-        let new = serde_json::from_value(json!({ "shortcode": "600111", "environment": "sandbox", "base_url": "https://sandbox.safaricom.co.ke" })).unwrap();
+        let new = serde_json::from_value(json!({ "shortcode": "600111", "environment": "sandbox", "base_url": "https://sandbox.safaricom.co.ke" }))
+            .unwrap();
         let place = shortcode::create(&self.engine, &self.root, Some(partner), new, HostRules::STRICT).await.unwrap();
         let token = SystemIds.hex_token();
         sqlx::query("insert into rail_queries (id, partner_id, shortcode_id, kind, purpose, token, state, asked_at) values ($1, $2, $3, 'balance', 'balance', $4, 'taken', $5)")
@@ -212,7 +222,11 @@ impl World {
             ..SmsPatch::default()
         };
         sms_settings::upsert(&self.engine, &self.root, Some(partner), patch, HostRules::STRICT).await.unwrap();
-        sqlx::query_scalar("select report_token from partner_sms_settings where partner_id = $1").bind(partner.uuid()).fetch_one(self.engine.db.worker()).await.unwrap()
+        sqlx::query_scalar("select report_token from partner_sms_settings where partner_id = $1")
+            .bind(partner.uuid())
+            .fetch_one(self.engine.db.worker())
+            .await
+            .unwrap()
     }
 }
 

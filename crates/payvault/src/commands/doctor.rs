@@ -53,7 +53,8 @@ pub async fn run(settings: Settings, offline: bool, json: bool) -> Result<ExitCo
     if json {
         print_json(&serde_json::json!({ "ok": well, "checks": findings.0 }))?;
     } else {
-        let rows: Vec<Vec<String>> = findings.0.iter().map(|check| vec![if check.ok { "ok" } else { "BAD" }.to_owned(), check.name.clone(), check.detail.clone()]).collect();
+        let rows: Vec<Vec<String>> =
+            findings.0.iter().map(|check| vec![if check.ok { "ok" } else { "BAD" }.to_owned(), check.name.clone(), check.detail.clone()]).collect();
         print_table(&rows);
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -62,10 +63,13 @@ pub async fn run(settings: Settings, offline: bool, json: bool) -> Result<ExitCo
 async fn examine(findings: &mut Findings, settings: Settings, offline: bool) {
     match Place::open(&settings.database).await {
         Ok(place) => {
-            findings.add("database", Ok(match &place {
-                Place::Private(cluster) => format!("private, in {}, programs of {}", cluster.dir().display(), cluster.bin().display()),
-                Place::Shared(_) => "given by its address".to_owned(),
-            }));
+            findings.add(
+                "database",
+                Ok(match &place {
+                    Place::Private(cluster) => format!("private, in {}, programs of {}", cluster.dir().display(), cluster.bin().display()),
+                    Place::Shared(_) => "given by its address".to_owned(),
+                }),
+            );
             findings.add("migrations", migrations(&place).await);
         }
         Err(failure) => {
@@ -77,7 +81,11 @@ async fn examine(findings: &mut Findings, settings: Settings, offline: bool) {
     match house::build(settings, Permits::default()).await {
         Ok(house) => {
             findings.add("keys", Ok("there, readable by their owner alone, and those of this database".to_owned()));
-            findings.add("clock", Ok(format!("{} ms from the database's", house.health.skew().num_milliseconds())).and_then(|words: String| house.health.ready().map(|()| words)));
+            findings.add(
+                "clock",
+                Ok(format!("{} ms from the database's", house.health.skew().num_milliseconds()))
+                    .and_then(|words: String| house.health.ready().map(|()| words)),
+            );
             findings.add("server", server(&house.engine.db).await);
             findings.add("roles", roles(&house.engine.db).await);
             connections(findings, &house, offline).await;
@@ -100,24 +108,34 @@ async fn migrations(place: &Place) -> std::result::Result<String, String> {
 }
 
 async fn server(db: &Db) -> std::result::Result<String, String> {
-    let found: (String, String) = sqlx::query_as("select current_setting('server_version'), current_setting('synchronous_commit')").fetch_one(db.worker()).await.map_err(|e| e.to_string())?;
+    let found: (String, String) = sqlx::query_as("select current_setting('server_version'), current_setting('synchronous_commit')")
+        .fetch_one(db.worker())
+        .await
+        .map_err(|e| e.to_string())?;
     match found {
-        (version, commit) if commit == "off" => Err(format!("PostgreSQL {version} with synchronous_commit = off: an acknowledged payment can be lost in a power cut")),
+        (version, commit) if commit == "off" => {
+            Err(format!("PostgreSQL {version} with synchronous_commit = off: an acknowledged payment can be lost in a power cut"))
+        }
         (version, _) => Ok(format!("PostgreSQL {version}")),
     }
 }
 
 async fn roles(db: &Db) -> std::result::Result<String, String> {
     let names = ["pv_owner", "pv_web", "pv_worker"];
-    let found: Vec<(String, bool)> = sqlx::query_as("select rolname::text, rolsuper or rolbypassrls from pg_roles where rolname = any($1) order by 1")
-        .bind(names.as_slice())
-        .fetch_all(db.worker())
-        .await
-        .map_err(|e| e.to_string())?;
+    let found: Vec<(String, bool)> =
+        sqlx::query_as("select rolname::text, rolsuper or rolbypassrls from pg_roles where rolname = any($1) order by 1")
+            .bind(names.as_slice())
+            .fetch_all(db.worker())
+            .await
+            .map_err(|e| e.to_string())?;
     if let Some((strong, _)) = found.iter().find(|(_, strong)| *strong) {
         return Err(format!("the role {strong} passes by row-level security: alter role {strong} nosuperuser nobypassrls"));
     }
-    if found.len() == names.len() { Ok(names.join(", ")) } else { Err(format!("{} of {} roles are there: run payvault migrate up", found.len(), names.len())) }
+    if found.len() == names.len() {
+        Ok(names.join(", "))
+    } else {
+        Err(format!("{} of {} roles are there: run payvault migrate up", found.len(), names.len()))
+    }
 }
 
 /// Shortcodes, cores and SMS accounts, whoever's they are.
@@ -248,8 +266,11 @@ async fn core(house: &House, id: CoreId, offline: bool) -> std::result::Result<S
 async fn sms_accounts(house: &House) -> Result<Vec<(String, std::result::Result<String, String>)>> {
     let engine = &house.engine;
     let mut tx = engine.begin().await?;
-    let rows: Vec<(uuid::Uuid, String)> =
-        sqlx::query_as("select p.id, p.name from partner_sms_settings s join partners p on p.id = s.partner_id where p.status <> 'closed' order by p.name").fetch_all(tx.conn()).await?;
+    let rows: Vec<(uuid::Uuid, String)> = sqlx::query_as(
+        "select p.id, p.name from partner_sms_settings s join partners p on p.id = s.partner_id where p.status <> 'closed' order by p.name",
+    )
+    .fetch_all(tx.conn())
+    .await?;
     let partners: Vec<PartnerId> = rows.iter().map(|(id, _)| PartnerId(*id)).collect();
     let accounts = sms_settings::load_accounts_in_tx(tx.conn(), &engine.keys, &partners).await?;
     tx.commit().await?;

@@ -24,7 +24,9 @@ async fn act(what: Migrate, place: &Place, settings: &Settings, json: bool) -> R
     match what {
         Migrate::Up => place.bring_up(true).await?,
         Migrate::Down { yes: false, .. } => return Err(Failure::new("taking migrations back loses the rows of the tables they made: say --yes")),
-        Migrate::Down { .. } if settings.production() => return Err(Failure::new("in production migrations are not taken back: nothing with money in it is deleted (rule A20)")),
+        Migrate::Down { .. } if settings.production() => {
+            return Err(Failure::new("in production migrations are not taken back: nothing with money in it is deleted (rule A20)"));
+        }
         Migrate::Down { to, yes: true } => migrate::down(&place.owner_url(), &migrate::embedded(), to).await?,
         Migrate::Status => {}
     }

@@ -14,12 +14,7 @@ use std::{
 
 use ipnet::IpNet;
 use pv_hooks::{HookLimits, Rate, Sources, source};
-use pv_vault::{
-    EngineLimits,
-    audit::Environment,
-    engine::Step,
-    partner::host_url::HostRules,
-};
+use pv_vault::{EngineLimits, audit::Environment, engine::Step, partner::host_url::HostRules};
 pub use redacted::redacted;
 use serde::{Deserialize, Serialize};
 
@@ -231,7 +226,8 @@ pub fn load(origins: Origins) -> Result<Settings> {
     for (key, value) in origins.flags {
         builder = builder.set_override(key, value)?;
     }
-    let mut settings: Settings = builder.build().and_then(config::Config::try_deserialize).map_err(|error| Failure::from(error).while_("reading the settings"))?;
+    let mut settings: Settings =
+        builder.build().and_then(config::Config::try_deserialize).map_err(|error| Failure::from(error).while_("reading the settings"))?;
     settings.database.open_url_file()?;
     settings.check()?;
     Ok(settings)
@@ -257,7 +253,8 @@ impl DatabaseSettings {
         if self.url.is_some() {
             return Err(Failure::new("database.url and database.url_file are both set; set one"));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::from(error).while_(format_args!("reading database.url_file {}", path.display())))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::from(error).while_(format_args!("reading database.url_file {}", path.display())))?;
         self.url = Some(text.trim().to_owned());
         Ok(())
     }
@@ -336,7 +333,8 @@ impl Settings {
 
     /// Which addresses hooks believe.
     pub fn sources(&self) -> Sources {
-        let callbacks = self.server.callback_sources.clone().unwrap_or_else(|| if self.production() { source::safaricom() } else { source::loopback() });
+        let callbacks =
+            self.server.callback_sources.clone().unwrap_or_else(|| if self.production() { source::safaricom() } else { source::loopback() });
         Sources { callbacks, proxies: self.server.trusted_proxies.clone() }
     }
 

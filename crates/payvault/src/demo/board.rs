@@ -76,6 +76,8 @@ pub struct BookingLine {
 /// A text.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TextLine {
+    /// `payment_receipt`, `disbursement_failure`, …
+    pub message_type: String,
     /// `pending`, `sent`, `delivered`, `failed`.
     pub status: String,
 }
@@ -96,12 +98,13 @@ pub struct Line {
 impl Payment {
     /// Nothing more is expected to happen: over, booked, and the texts handed over.
     pub fn at_rest(&self) -> bool {
-        let over = match self.state.as_str() {
-            "paid" => self.loan_id.is_none() || matches!(self.booking.as_deref(), Some("booked" | "adopted")),
-            "not_paid" | "refused" | "cancelled" => true,
-            _ => false,
+        let (over, text) = match self.state.as_str() {
+            "paid" => (self.loan_id.is_none() || matches!(self.booking.as_deref(), Some("booked" | "adopted")), "payment_receipt"),
+            "not_paid" => (true, "disbursement_failure"),
+            "refused" => (true, "disbursement_attention"),
+            _ => (false, ""),
         };
-        over && !self.texts.is_empty() && self.texts.iter().all(|t| t.status != "pending")
+        over && self.texts.iter().any(|t| t.message_type == text) && self.texts.iter().all(|t| t.status != "pending")
     }
 }
 
@@ -109,13 +112,14 @@ impl Payment {
 #[derive(Clone)]
 pub struct Voice {
     clock: Arc<SystemClock>,
-    quiet: bool,
+    /// Lines that wait for earlier ones; `None`: every line is said at once.
+    held: Arc<Mutex<Option<Vec<(Duration, String)>>>>,
 }
 
 impl Voice {
     /// Starts the clock.
-    pub fn new(quiet: bool) -> Self {
-        Self { clock: Arc::new(SystemClock::new()), quiet }
+    pub fn new() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), held: Arc::default() }
     }
 
     /// Since the start.
@@ -125,16 +129,52 @@ impl Voice {
 
     /// One line: when, about what, who, what.
     pub fn say(&self, about: &str, lane: &str, what: &str) {
-        if !self.quiet {
-            println!("{:6.1} s  {about:<15} {lane:<9} {what}", self.elapsed().as_secs_f64());
-        }
+        self.say_at(self.elapsed(), about, lane, what);
+    }
+
+    fn say_at(&self, at: Duration, about: &str, lane: &str, what: &str) {
+        self.line(at, format!("{:6.1} s  {about:<15} {lane:<9} {what}", at.as_secs_f64()));
     }
 
     /// A line that stands alone.
     pub fn head(&self, text: &str) {
-        if !self.quiet {
-            println!("\n{text}");
+        self.line(self.elapsed(), format!("\n{text}"));
+    }
+
+    fn line(&self, at: Duration, text: String) {
+        match self.held.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(held) => held.push((at, text)),
+            None => println!("{text}"),
         }
+    }
+
+    /// From now on lines are said in the order in which they happened: what the screens show comes a little late.
+    fn hold(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// Says what happened until this moment.
+    fn tell_until(&self, moment: Duration) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lines) = held.as_mut() else { return };
+        let (mut past, future): (Vec<_>, Vec<_>) = std::mem::take(lines).into_iter().partition(|(at, _)| *at <= moment);
+        *lines = future;
+        drop(held);
+        past.sort_by_key(|(at, _)| *at);
+        for (_, text) in past {
+            println!("{text}");
+        }
+    }
+
+    /// Says everything, and holds nothing back any more.
+    pub fn release(&self) {
+        self.tell_until(Duration::MAX);
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The time on our wall of a moment that the product has written down.
+    fn since_start(&self, at: DateTime<Utc>) -> Duration {
+        self.elapsed().saturating_sub((self.clock.now() - at).to_std().unwrap_or_default())
     }
 }
 
@@ -191,12 +231,15 @@ pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, tokio::task::JoinHandle<()
     let (tell, changed) = watch::channel(0);
     let board = Board { payments: Arc::default(), changed };
     let mine = board.clone();
+    voice.hold();
     let task = tokio::spawn(async move {
         let mut told = Told::default();
         let mut failures = 0u32;
         loop {
+            let began = voice.elapsed();
+            let mut news = Vec::new();
             for (house, api) in keys.iter().enumerate() {
-                match read(&mine, &mut told, &voice, house, api).await {
+                match read(&mine, &mut told, &mut news, house, api).await {
                     Ok(()) => failures = 0,
                     Err(failure) => {
                         failures += 1;
@@ -206,6 +249,12 @@ pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, tokio::task::JoinHandle<()
                     }
                 }
             }
+            for (line, place) in news {
+                if let Some((lane, words)) = worth_telling(&line) {
+                    voice.say_at(voice.since_start(line.at), &title(&place), lane, &words);
+                }
+            }
+            voice.tell_until(began);
             tell.send_modify(|n| *n += 1);
             tokio::time::sleep(EVERY).await;
         }
@@ -217,7 +266,7 @@ pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, tokio::task::JoinHandle<()
 #[derive(Default)]
 struct Told(BTreeSet<(String, Line)>);
 
-async fn read(board: &Board, told: &mut Told, voice: &Voice, house: usize, api: &Api) -> Result<()> {
+async fn read(board: &Board, told: &mut Told, news: &mut Vec<(Line, Place)>, house: usize, api: &Api) -> Result<()> {
     let page = api.get("/api/loans/disbursements?limit=200").await?;
     let rows: Vec<Payment> = serde_json::from_value(page.get("items").cloned().unwrap_or_default())?;
     for row in rows {
@@ -227,15 +276,7 @@ async fn read(board: &Board, told: &mut Told, voice: &Voice, house: usize, api: 
             continue;
         }
         let detail: Payment = serde_json::from_value(api.get(&format!("/api/loans/disbursements/{}", row.id)).await?)?;
-        let mut lines = detail.timeline.clone();
-        lines.sort();
-        for line in lines {
-            if told.0.insert((detail.id.clone(), line.clone()))
-                && let Some(words) = worth_telling(&line)
-            {
-                voice.say(&title(&place), &line.lane, &words);
-            }
-        }
+        news.extend(detail.timeline.iter().filter(|line| told.0.insert((detail.id.clone(), (*line).clone()))).map(|line| (line.clone(), place.clone())));
         board.lock().insert(place, detail);
     }
     Ok(())
@@ -248,15 +289,22 @@ pub fn title(place: &Place) -> String {
 }
 
 /// The lines that a person wants to see; the whole timeline stands in `explain`.
-fn worth_telling(line: &Line) -> Option<String> {
-    let dull = ["accepted as", "loan ", "payment_receipt", "payment receipt", "disbursement ", "balance alert", "float alert", "ordered"];
+fn worth_telling(line: &Line) -> Option<(&str, String)> {
+    let dull = ["accepted as", "loan ", "payment receipt", "disbursement ", "balance alert", "float alert", "ordered", "booking sent: the core says done"];
     if dull.iter().any(|start| line.what.starts_with(start)) || line.what.starts_with("payout ") && line.what.ends_with(" sent") {
         return None;
     }
-    let detail = line.detail.as_deref().filter(|d| !d.is_empty() && !line.what.starts_with("booking")).map(|d| format!(" ({})", d.trim_end_matches('.'))).unwrap_or_default();
-    if line.what == "booking sent: the core says done" {
-        return None;
+    if let Some(booked) = line.what.strip_prefix("booking booked") {
+        return Some((&line.lane, format!("booked{booked}")));
     }
-    let words = format!("{}{detail}", line.what);
-    Some(if words.chars().count() > 120 { format!("{}…", words.chars().take(119).collect::<String>()) } else { words })
+    let words = match (line.what.as_str(), line.detail.as_deref().map(|d| d.trim_end_matches('.')).filter(|d| !d.is_empty())) {
+        (what, None) if what.starts_with("result 0:") => "says paid before it said accepted: kept, weighed again in a moment".to_owned(),
+        (what, Some(detail)) if what.starts_with("no usable answer") => format!("{what} ({detail}): not yet known, it is asked"),
+        (what, Some(detail)) if what.contains("sent again under the same id") => format!("sent again under the same id ({detail})"),
+        (what, None) if what.contains("sent again under the same id") => "nobody knows of it: sent again under the same id".to_owned(),
+        (what, Some(detail)) => format!("{what} ({detail})"),
+        (what, None) => what.to_owned(),
+    };
+    let short = if words.chars().count() > 130 { format!("{}…", words.chars().take(129).collect::<String>()) } else { words };
+    Some((if line.lane == "us→M-Pesa" { "us" } else { &line.lane }, short))
 }

@@ -56,7 +56,7 @@ pub struct Args {
 /// Plays, compares, cleans up. Any difference is a failure.
 pub async fn run(args: Args) -> Result<ExitCode> {
     let stop = stopped()?;
-    let voice = Voice::new(false);
+    let voice = Voice::new();
     voice.head("Payment Vault: loans approved in Mifos X reach the borrowers' phones");
     let folder = Folder::make("demo", args.keep)?;
     let world = outside().await?;
@@ -153,13 +153,14 @@ async fn evening(args: &Args, world: &World, product: &Product, voice: &Voice) -
     }
     .await;
     screens.abort();
+    voice.release();
     if let Err(failure) = played {
         print::table(product, &cast, &board.all()).await?;
         return Err(failure);
     }
     let twins = play::shared_numbers(&cast).values().filter(|n| **n > 1).count();
     voice.say("", "demo", &format!("{twins} loan numbers exist at both hosts: each is its own loan"));
-    rest(product).await?;
+    rest(world, product).await?;
     if let Some(what) = args.tamper {
         tamper::tamper(what, world, product, &cast, |place| board.get(place)).await?;
         voice.head(&format!("Somebody changes {what} behind everybody's back"));
@@ -190,12 +191,13 @@ async fn move_in(world: &World, product: &Product, voice: &Voice) -> Result<Vec<
     Ok(partners)
 }
 
-/// Waits until the last balances are in and nothing is open any more that is not on a list.
-async fn rest(product: &Product) -> Result<()> {
+/// Waits until the last balances are in, the last texts have reached their phones, and nothing is open any more that is not on a list.
+async fn rest(world: &World, product: &Product) -> Result<()> {
     let quiet = async {
         loop {
             let said = sentence::sentence(&product.engine, None).await?;
-            if said.all_explained && said.rail.iter().all(settled_line) {
+            let delivered = world.sms.lock().sent().all(|text| text.status == "DELIVERED");
+            if said.all_explained && delivered && said.rail.iter().all(settled_line) {
                 return Ok::<(), Failure>(());
             }
             tokio::time::sleep(Duration::from_millis(250)).await;

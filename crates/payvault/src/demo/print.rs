@@ -26,7 +26,7 @@ fn said(status: &str) -> String {
 /// One row per payment, and under it its path in one line.
 pub async fn table(product: &Product, cast: &Cast, payments: &Payments) -> Result<()> {
     println!("\nEvery payment\n");
-    println!("{:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {:<12} {:>2}/{:<2} what went wrong", "", "loan", "borrower", "KES", "way in", "verdict", "receipt", "booking", "at", "rq");
+    println!("{:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {:<12} {:>2}/{:<2}  what went wrong", "", "loan", "borrower", "KES", "way in", "verdict", "receipt", "booking", "at", "rq");
     for (case, place) in cast {
         let house = HOUSES.get(case.house).map_or("", |h| h.short_name);
         let Some(p) = payments.get(place) else {
@@ -40,7 +40,7 @@ pub async fn table(product: &Product, cast: &Cast, payments: &Payments) -> Resul
             (None, _) => if case.way == Way::Pay { "no loan" } else { "-" }.to_owned(),
         };
         println!(
-            "{house:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {booking:<12} {:>2}/{requests:<2} {}",
+            "{house:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {booking:<12} {:>2}/{requests:<2}  {}",
             place.1,
             case.name(),
             kes(case.net()),
@@ -60,7 +60,11 @@ pub async fn table(product: &Product, cast: &Cast, payments: &Payments) -> Resul
 async fn path(product: &Product, case: &Case, id: &str) -> Result<String> {
     let paths = explain::explain(&product.engine, id, None::<PartnerId>).await?;
     let Some(path) = paths.first() else { return Ok(format!("{}: nothing explains it", case.key)) };
-    let ways = if path.intent.ways.is_empty() { String::new() } else { format!("seen by {} · ", path.intent.ways.join(", ")) };
+    let ways = match (case.way, path.intent.ways.first()) {
+        (Way::All, _) => format!("seen by {} · ", path.intent.ways.join(", ")),
+        (_, Some(first)) => format!("first seen by {first} · "),
+        (_, None) => String::new(),
+    };
     Ok(format!("{ways}{}", path.sentence))
 }
 

@@ -8,8 +8,8 @@ pub mod tokens;
 
 use std::sync::Arc;
 
-use pv_daraja::Daraja;
 use pv_damza::Damza;
+use pv_daraja::Daraja;
 use pv_database::{Db, Scope};
 use pv_fineract::Fineract;
 use pv_kernel::{Clock, SystemClock, SystemIds, transport::Transport};
@@ -23,7 +23,7 @@ use pv_vault::{
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use self::{database::Place, tokens::DbTokenStore};
+use self::{database::Place, keys::Keys, tokens::DbTokenStore};
 use crate::{
     config::Settings,
     failure::{Failure, Result},
@@ -56,8 +56,13 @@ pub struct House {
 
 /// Builds it: database up, keys open and the right ones, clocks compared.
 pub async fn build(settings: Settings, permits: Permits) -> Result<House> {
+    // First, so that a start that may not make keys leaves nothing behind.
+    let keys = keys::open(&settings.encryption_file(), &settings.id_file(), !settings.production() || permits.init, &SystemIds)?;
+    for path in &keys.made {
+        tracing::warn!(file = %path.display(), "a key was made: back it up outside the database, without it no secret opens and no payment is recognised");
+    }
     let place = Place::open(&settings.database).await?;
-    match assemble(&settings, permits, &place).await {
+    match assemble(&settings, permits, keys, &place).await {
         Ok((engine, clock, transport, health)) => Ok(House { engine, clock, transport, health, settings, place }),
         Err(failure) => {
             place.leave().await;
@@ -68,17 +73,13 @@ pub async fn build(settings: Settings, permits: Permits) -> Result<House> {
 
 type Parts = (Arc<Engine>, Arc<SystemClock>, Arc<HttpTransport>, Arc<Health>);
 
-async fn assemble(settings: &Settings, permits: Permits, place: &Place) -> Result<Parts> {
+async fn assemble(settings: &Settings, permits: Permits, keys: Keys, place: &Place) -> Result<Parts> {
     place.bring_up(permits.migrate).await?;
     let db = place.connect(&settings.database).await?;
     let clock = Arc::new(SystemClock::new());
     let health = Arc::new(Health::default());
     let limits = settings.engine_limits();
     health.compare(&db, &clock, limits.max_skew).await.map_err(|why| Failure::new(why).while_("comparing the clock with the database's"))?;
-    let keys = keys::open(&settings.encryption_file(), &settings.id_file(), !settings.production() || permits.init, &SystemIds)?;
-    for path in &keys.made {
-        tracing::warn!(file = %path.display(), "a key was made: back it up outside the database, without it no secret opens and no payment is recognised");
-    }
     are_the_right_ones(&db, clock.as_ref(), &keys.ring, &keys.id).await?;
 
     let mut options = TransportOptions::new(clock.clone());
@@ -139,10 +140,14 @@ async fn are_the_right_ones(db: &Db, clock: &dyn Clock, ring: &KeyRing, id: &IdK
     let mark: Json<String> = sqlx::query_scalar("select value from settings where name = $1").bind(ID_MARK).fetch_one(tx.conn()).await?;
     let proof: Json<String> = sqlx::query_scalar("select value from settings where name = $1").bind(RING_PROOF).fetch_one(tx.conn()).await?;
     if mark.0 != id.mark() {
-        return Err(Failure::new("this database belongs to another id key: with this one a loan could be paid twice. Bring back the key file that was backed up (keys.id_file)"));
+        return Err(Failure::new(
+            "this database belongs to another id key: with this one a loan could be paid twice. Bring back the key file that was backed up (keys.id_file)",
+        ));
     }
     if ring.open(PROOF, &proof.0).is_err() {
-        return Err(Failure::new("this database belongs to another key ring: its secrets cannot be opened. Bring back the key file that was backed up (keys.encryption_file)"));
+        return Err(Failure::new(
+            "this database belongs to another key ring: its secrets cannot be opened. Bring back the key file that was backed up (keys.encryption_file)",
+        ));
     }
     tx.commit().await?;
     Ok(())

@@ -99,7 +99,10 @@ impl Health {
         self.skew_micros.store(skew.num_microseconds().unwrap_or(i64::MAX), Ordering::Relaxed);
         self.database_answers.store(true, Ordering::Relaxed);
         if self.skew_is_fine.swap(fine, Ordering::Relaxed) && !fine {
-            tracing::error!(skew_ms = skew.num_milliseconds(), "this machine's clock differs too much from the database's: no work is taken until it is set right");
+            tracing::error!(
+                skew_ms = skew.num_milliseconds(),
+                "this machine's clock differs too much from the database's: no work is taken until it is set right"
+            );
         }
     }
 

@@ -368,15 +368,20 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
     }
     match f.sender {
         Sender::Ready => {}
-        Sender::Missing => return Some(wait("no_credential", "There is no active M-Pesa shortcode with credentials.", None)),
-        Sender::Halted => return Some(wait("credential_halted", "The rail refused our credential; sending on it is stopped until it is mended.", None)),
-        Sender::Busy => return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", Some(f.now + chrono::Duration::seconds(2)))),
+        // A mended credential is noticed within half a minute; a proven one wakes those who wait for it.
+        Sender::Missing => return Some(wait("no_credential", "There is no active M-Pesa shortcode with credentials.", soon(f))),
+        Sender::Halted => return Some(wait("credential_halted", "The rail refused our credential; sending on it is stopped until it is mended.", soon(f))),
+        Sender::Busy => return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", soon(f))),
         Sender::Quarantined => return Some(wait("quarantine", "The system was restored; sending is off until a person releases it.", None)),
     }
     if let Some(available) = f.float.filter(|a| *a < o.pay) {
         return Some(wait("waiting_float", format!("The float has {available} available for a payment of {}.", o.pay), None));
     }
     None
+}
+
+fn soon(f: &Facts<'_>) -> Option<DateTime<Utc>> {
+    Some(f.now + chrono::Duration::seconds(30))
 }
 
 fn outside_hours(f: &Facts<'_>) -> Option<DateTime<Utc>> {

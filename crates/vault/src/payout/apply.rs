@@ -487,7 +487,14 @@ impl Work {
         }
         if !self.works.is_empty() {
             let works: Vec<Uuid> = self.works.iter().copied().collect();
-            sqlx::query("update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null").bind(&works).execute(&mut *conn).await?;
+            sqlx::query(
+                "with proven as (update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null returning partner_id)
+                 update disbursements d set due_at = $2 from proven where d.partner_id = proven.partner_id and d.state = 'waiting' and d.reason = 'credential_careful'",
+            )
+            .bind(&works)
+            .bind(now)
+            .execute(&mut *conn)
+            .await?;
         }
         for partner in &self.late_charges {
             wallet_below_zero_in_tx(conn, engine, PartnerId(*partner)).await?;

@@ -62,11 +62,11 @@ pub struct NewCredentialRequest {
 }
 
 impl NewCredentialRequest {
-    fn command(&self) -> Result<NewCredential, Problem> {
+    fn command(&self) -> Result<NewCredential, Box<Problem>> {
         let initiator_secret = match (self.initiator_password.clone(), self.security_credential.clone()) {
             (Some(password), None) => InitiatorSecret::Password(password.into_inner()),
             (None, Some(ready)) => InitiatorSecret::SecurityCredential(ready.into_inner()),
-            _ => return Err(Problem::invalid("/initiator_password", "Give either the initiator's password or the security credential.")),
+            _ => return Err(Box::new(Problem::invalid("/initiator_password", "Give either the initiator's password or the security credential."))),
         };
         Ok(NewCredential {
             consumer_key: self.consumer_key.clone().into_inner(),
@@ -85,12 +85,20 @@ impl NewCredentialRequest {
 #[utoipa::path(post, path = "/api/shortcodes/{id}/credentials", tag = "M-Pesa connections", operation_id = "createCredential", request_body = NewCredentialRequest,
     params(("id" = Uuid, Path, description = "The shortcode.")),
     responses((status = 201, description = "The version.", body = Credential)))]
-async fn create(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<NewCredentialRequest>) -> Result<Answer, ApiError> {
+async fn create(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<NewCredentialRequest>,
+) -> Result<Answer, ApiError> {
     let new = body.command()?;
     let encrypt = api.encrypt.clone();
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/shortcodes/{id}/credentials", key, need: KeyUse::Required };
     let outcome = once
-        .run(&(id, body), move |engine, actor| async move { Ok(Effect::created(credential::create(&engine, &actor, id.into(), new, &*encrypt).await?.id, ())) })
+        .run(&(id, body), move |engine, actor| async move {
+            Ok(Effect::created(credential::create(&engine, &actor, id.into(), new, &*encrypt).await?.id, ()))
+        })
         .await?;
     let made = outcome.made()?;
     let all = credential::list(&api.engine, &actor, id.into()).await?;

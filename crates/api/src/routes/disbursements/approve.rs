@@ -25,7 +25,13 @@ use crate::{
 #[utoipa::path(post, path = "/api/loans/disbursements/{id}/approve", tag = "Disbursements", operation_id = "approveDisbursement", request_body = Why,
     params(("id" = Uuid, Path, description = "The disbursement.")),
     responses((status = 202, description = "It goes on, through all other checks.", body = DisbursementDetail)))]
-async fn approve(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(why): Json<Why>) -> Result<Answer, ApiError> {
+async fn approve(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(why): Json<Why>,
+) -> Result<Answer, ApiError> {
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/loans/disbursements/{id}/approve", key, need: KeyUse::Optional };
     let reason = why.reason.clone();
     let outcome = once

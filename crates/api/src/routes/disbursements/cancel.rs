@@ -25,7 +25,13 @@ use crate::{
 #[utoipa::path(post, path = "/api/loans/disbursements/{id}/cancel", tag = "Disbursements", operation_id = "cancelDisbursement", request_body = Why,
     params(("id" = Uuid, Path, description = "The disbursement.")),
     responses((status = 200, description = "It is cancelled.", body = DisbursementDetail)))]
-async fn cancel(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(why): Json<Why>) -> Result<Answer, ApiError> {
+async fn cancel(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(why): Json<Why>,
+) -> Result<Answer, ApiError> {
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/loans/disbursements/{id}/cancel", key, need: KeyUse::Optional };
     let reason = why.reason.clone();
     let outcome = once

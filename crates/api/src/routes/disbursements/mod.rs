@@ -17,7 +17,15 @@ use crate::{endpoint::Endpoint, routes::items::Item, schema::Shillings};
 
 /// The endpoints of this noun.
 pub fn endpoints() -> Vec<Endpoint> {
-    vec![list::endpoint(), read::endpoint(), retry::endpoint(), cancel::endpoint(), approve::endpoint(), resolve::endpoint(), new_generation::endpoint()]
+    vec![
+        list::endpoint(),
+        read::endpoint(),
+        retry::endpoint(),
+        cancel::endpoint(),
+        approve::endpoint(),
+        resolve::endpoint(),
+        new_generation::endpoint(),
+    ]
 }
 
 /// The charges of one payment.

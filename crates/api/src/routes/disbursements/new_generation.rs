@@ -30,8 +30,15 @@ pub struct Requested {
 #[utoipa::path(post, path = "/api/loans/disbursements/{id}/new-generation", tag = "Disbursements", operation_id = "askNewGeneration", request_body = Why,
     params(("id" = Uuid, Path, description = "The earlier disbursement.")),
     responses((status = 202, description = "A second person decides.", body = Requested)))]
-async fn new_generation(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(why): Json<Why>) -> Result<Answer, ApiError> {
-    let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/loans/disbursements/{id}/new-generation", key, need: KeyUse::Optional };
+async fn new_generation(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(why): Json<Why>,
+) -> Result<Answer, ApiError> {
+    let once =
+        Once { api: &api, actor: &actor, partner: None, route: "POST /api/loans/disbursements/{id}/new-generation", key, need: KeyUse::Optional };
     let reason = why.reason.clone();
     let outcome = once
         .run(&(id, why), move |engine, actor| async move {

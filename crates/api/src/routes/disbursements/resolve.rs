@@ -69,7 +69,8 @@ pub struct Ruled {
 impl ResolveRequest {
     fn ruling(&self) -> Result<ruling::Ruling, ApiError> {
         use pv_kernel::problem::Problem;
-        let needed = |value: &Option<String>, pointer: &str, text: &'static str| value.clone().ok_or_else(|| ApiError::from(Problem::invalid(pointer, text)));
+        let needed =
+            |value: &Option<String>, pointer: &str, text: &'static str| value.clone().ok_or_else(|| ApiError::from(Problem::invalid(pointer, text)));
         let unwanted = |value: &Option<String>, pointer: &str| match value {
             None => Ok(()),
             Some(_) => Err(ApiError::from(Problem::invalid(pointer, "This member does not belong to this verdict."))),
@@ -96,7 +97,13 @@ impl ResolveRequest {
 #[utoipa::path(post, path = "/api/loans/disbursements/{id}/resolve", tag = "Disbursements", operation_id = "resolveDisbursement", request_body = ResolveRequest,
     params(("id" = Uuid, Path, description = "The disbursement.")),
     responses((status = 202, description = "The ruling is kept and goes on.", body = Ruled)))]
-async fn resolve(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<ResolveRequest>) -> Result<Answer, ApiError> {
+async fn resolve(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<ResolveRequest>,
+) -> Result<Answer, ApiError> {
     let (ruling, reason) = (body.ruling()?, body.reason.clone());
     // The verdict says which of the two ids the answer carries, also on a replay.
     let asked = body.verdict == RulingKind::Receipt;

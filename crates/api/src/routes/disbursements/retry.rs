@@ -28,7 +28,13 @@ use crate::{
 #[utoipa::path(post, path = "/api/loans/disbursements/{id}/retry", tag = "Disbursements", operation_id = "retryDisbursement", request_body = Why,
     params(("id" = Uuid, Path, description = "The disbursement.")),
     responses((status = 202, description = "It is looked at again.", body = DisbursementDetail)))]
-async fn retry(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(why): Json<Why>) -> Result<Answer, ApiError> {
+async fn retry(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(why): Json<Why>,
+) -> Result<Answer, ApiError> {
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/loans/disbursements/{id}/retry", key, need: KeyUse::Optional };
     let reason = why.reason.clone();
     let outcome = once

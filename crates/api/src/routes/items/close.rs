@@ -30,7 +30,13 @@ pub struct ItemClosed {
 #[utoipa::path(post, path = "/api/items/{id}/close", tag = "Items", operation_id = "closeItem", request_body = Why,
     params(("id" = Uuid, Path, description = "The item.")),
     responses((status = 200, description = "It is closed.", body = ItemClosed)))]
-async fn close(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(why): Json<Why>) -> Result<Answer, ApiError> {
+async fn close(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(why): Json<Why>,
+) -> Result<Answer, ApiError> {
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/items/{id}/close", key, need: KeyUse::Optional };
     let reason = why.reason.clone();
     let outcome = once

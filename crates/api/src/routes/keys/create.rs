@@ -55,7 +55,13 @@ pub struct NewKeyRequest {
 #[utoipa::path(post, path = "/api/partners/{id}/keys", tag = "API keys", operation_id = "createKey", request_body = NewKeyRequest,
     params(("id" = Uuid, Path, description = "The partner.")),
     responses((status = 201, description = "The key, shown this once.", body = MadeApiKey)))]
-async fn create(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<NewKeyRequest>) -> Result<Answer, ApiError> {
+async fn create(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<NewKeyRequest>,
+) -> Result<Answer, ApiError> {
     let partner = actor.partner_for(Some(id.into()))?;
     let new = NewKey {
         label: body.label.clone(),

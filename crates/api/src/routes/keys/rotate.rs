@@ -32,7 +32,13 @@ pub struct RotateKeyRequest {
 #[utoipa::path(post, path = "/api/keys/{id}/rotate", tag = "API keys", operation_id = "rotateKey", request_body = RotateKeyRequest,
     params(("id" = Uuid, Path, description = "The key to be replaced.")),
     responses((status = 201, description = "The new key, shown this once.", body = MadeApiKey)))]
-async fn rotate(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<RotateKeyRequest>) -> Result<Answer, ApiError> {
+async fn rotate(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<RotateKeyRequest>,
+) -> Result<Answer, ApiError> {
     let overlap = Duration::hours(body.overlap_hours);
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/keys/{id}/rotate", key, need: KeyUse::Required };
     let outcome = once

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     endpoint::{Access, Endpoint, KeyUse},
-    extract::{Caller, IdempotencyKey, Json, one_line},
+    extract::{Caller, IdempotencyKey, Json},
     once::{Effect, Once},
     problem::ApiError,
     routes::mifos::the_core,
@@ -24,7 +24,6 @@ use crate::{
 #[garde(allow_unvalidated)]
 pub struct DisburseLoanRequest {
     /// The core's id of the loan: 1 to 60 letters, digits and dashes.
-    #[garde(length(min = 1, max = 60), custom(one_line))]
     #[schema(min_length = 1, max_length = 60, pattern = "^[A-Za-z0-9-]{1,60}$", example = "4711")]
     pub loan_id: String,
     /// The connection; left out: the partner's default one.
@@ -55,7 +54,12 @@ pub struct LoanStarted {
 /// Amount, phone and state come from the core. A loan is paid once: starting it again only looks at it again.
 #[utoipa::path(post, path = "/api/mifos/loans/disburse", tag = "Loans", operation_id = "disburseLoan", request_body = DisburseLoanRequest,
     responses((status = 202, description = "The loan is looked at.", body = LoanStarted)))]
-async fn disburse(State(api): State<ApiState>, Caller(actor): Caller, key: IdempotencyKey, Json(body): Json<DisburseLoanRequest>) -> Result<Answer, ApiError> {
+async fn disburse(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    key: IdempotencyKey,
+    Json(body): Json<DisburseLoanRequest>,
+) -> Result<Answer, ApiError> {
     let core = the_core(&api.engine, &actor, body.core_id, body.partner_id).await?;
     let once = Once { api: &api, actor: &actor, partner: body.partner_id, route: "POST /api/mifos/loans/disburse", key, need: KeyUse::Optional };
     let loan = body.loan_id.clone();

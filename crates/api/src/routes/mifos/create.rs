@@ -97,10 +97,10 @@ pub struct MifosConnectionRequest {
 }
 
 impl MifosConnectionRequest {
-    fn new_core(self) -> Result<NewCore, Problem> {
-        let needed = |pointer: &'static str| Problem::invalid(pointer, "Needed for a new connection.");
+    fn new_core(self) -> Result<NewCore, Box<Problem>> {
+        let needed = |pointer: &'static str| Box::new(Problem::invalid(pointer, "Needed for a new connection."));
         if self.is_active.is_some() {
-            return Err(Problem::invalid("/is_active", "A new connection is in use; it is switched off by changing it."));
+            return Err(Box::new(Problem::invalid("/is_active", "A new connection is in use; it is switched off by changing it.")));
         }
         let host = self.mifos_host_url.ok_or_else(|| needed("/mifos_host_url"))?;
         let tenant = self.mifos_tenant_id.ok_or_else(|| needed("/mifos_tenant_id"))?;
@@ -154,7 +154,12 @@ impl MifosConnectionRequest {
 /// connection per host and tenant.
 #[utoipa::path(post, path = "/api/mifos/partners", tag = "Mifos X", operation_id = "saveMifosConnection", request_body = MifosConnectionRequest,
     responses((status = 201, description = "The new connection.", body = MifosConnection), (status = 200, description = "The changed connection.", body = MifosConnection)))]
-async fn save(State(api): State<ApiState>, Caller(actor): Caller, key: IdempotencyKey, Json(body): Json<MifosConnectionRequest>) -> Result<Answer, ApiError> {
+async fn save(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    key: IdempotencyKey,
+    Json(body): Json<MifosConnectionRequest>,
+) -> Result<Answer, ApiError> {
     let (rules, wanted) = (api.host_rules, body.clone());
     if let (Some(id), Some(partner)) = (body.id, body.partner_id) {
         super::the_core(&api.engine, &actor, Some(id), Some(partner)).await?;

@@ -125,12 +125,20 @@ pub(crate) async fn the_core(engine: &Engine, actor: &Actor, named: Option<CoreI
     let partner = actor.partner_for(partner)?;
     let cores = core_link::list(engine, actor, Some(partner)).await?;
     let default = cores.iter().find(|c| c.is_default && c.retired_at.is_none());
-    default.map(|c| c.id).ok_or_else(|| Problem::refused("no_connection", 409, "This partner has no connection to a core-banking system.", "Make one: POST /api/mifos/partners.").into())
+    default.map(|c| c.id).ok_or_else(|| {
+        Problem::refused("no_connection", 409, "This partner has no connection to a core-banking system.", "Make one: POST /api/mifos/partners.")
+            .into()
+    })
 }
 
 /// A core that could not be read: no money moved, and it may be asked again.
 pub(crate) fn core_problem(error: &CoreError) -> ApiError {
-    let mut problem = Problem::refused("core_unavailable", 503, format!("The core-banking system could not be read: {error}."), "Test the connection, mend what it shows, then send the request again.");
+    let mut problem = Problem::refused(
+        "core_unavailable",
+        503,
+        format!("The core-banking system could not be read: {error}."),
+        "Test the connection, mend what it shows, then send the request again.",
+    );
     problem.retry_after = Some(30);
     problem.into()
 }

@@ -180,7 +180,8 @@ async fn kept(engine: &Engine, actor: &Actor, id: CoreId) -> Result<ConnectionRe
     let settings = core_link::load_for(engine, actor, id).await?;
     let report = engine.core.test(&settings.link, engine.now()).await;
     if let Some(profile) = &report.profile {
-        let business_date = report.checks.iter().any(|c| c.name == "business_date").then_some(()).and(None);
+        // A host that does not answer this leaves what is known.
+        let business_date = engine.core.business_date(&settings.link).await.ok().map(|day| day.is_some());
         let mut tx = engine.begin().await?;
         core_link::store_profile_in_tx(tx.conn(), id, profile, business_date, engine.now()).await?;
         tx.commit().await?;

@@ -19,7 +19,12 @@ use crate::{
 #[utoipa::path(patch, path = "/api/mifos/partners/{id}", tag = "Mifos X", operation_id = "updateMifosConnection", request_body = MifosConnectionRequest,
     params(("id" = Uuid, Path, description = "The connection.")),
     responses((status = 200, description = "The connection.", body = MifosConnection)))]
-async fn update(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, Json(body): Json<MifosConnectionRequest>) -> Result<Answer, ApiError> {
+async fn update(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    Json(body): Json<MifosConnectionRequest>,
+) -> Result<Answer, ApiError> {
     if body.id.is_some_and(|named| named != CoreId(id)) {
         return Err(Problem::invalid("/id", "The id of a connection does not change.").into());
     }

@@ -64,7 +64,8 @@ pub struct PayRequest {
     responses((status = 202, description = "Taken on: it goes on in the background.", body = DisbursementDetail)))]
 async fn pay(State(api): State<ApiState>, Caller(actor): Caller, key: IdempotencyKey, Json(body): Json<PayRequest>) -> Result<Answer, ApiError> {
     let partner = actor.partner_for(body.partner_id)?;
-    let command = PayCommand { reference: body.reference.clone(), msisdn: body.phone, amount: body.amount, name: body.name.clone(), note: body.note.clone() };
+    let command =
+        PayCommand { reference: body.reference.clone(), msisdn: body.phone, amount: body.amount, name: body.name.clone(), note: body.note.clone() };
     let once = Once { api: &api, actor: &actor, partner: Some(partner), route: "POST /api/mpesa/b2c/pay", key, need: KeyUse::Optional };
     let outcome = once
         .run(&body, move |engine, actor| async move {

@@ -51,7 +51,12 @@ pub struct NewPartnerRequest {
 /// Makes a partner with its books. Platform only.
 #[utoipa::path(post, path = "/api/partners", tag = "Partners", operation_id = "createPartner", request_body = NewPartnerRequest,
     responses((status = 201, description = "The partner.", body = PartnerAnswer)))]
-async fn create(State(api): State<ApiState>, Caller(actor): Caller, key: IdempotencyKey, Json(body): Json<NewPartnerRequest>) -> Result<Answer, ApiError> {
+async fn create(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    key: IdempotencyKey,
+    Json(body): Json<NewPartnerRequest>,
+) -> Result<Answer, ApiError> {
     let new = NewPartner {
         name: body.name.clone(),
         short_name: body.short_name.clone(),
@@ -60,9 +65,8 @@ async fn create(State(api): State<ApiState>, Caller(actor): Caller, key: Idempot
         notification_phones: body.notification_phones.clone(),
     };
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/partners", key, need: KeyUse::Required };
-    let outcome = once
-        .run(&body, move |engine, actor| async move { Ok(Effect::created(partner::create(&engine, &actor, new).await?.id.uuid(), ())) })
-        .await?;
+    let outcome =
+        once.run(&body, move |engine, actor| async move { Ok(Effect::created(partner::create(&engine, &actor, new).await?.id.uuid(), ())) }).await?;
     let today = partner::get(&api.engine, &actor, outcome.made()?.into()).await?;
     Ok(Answer::new(outcome.status, &super::one_with_mifos(&api, &actor, today).await?).replayed(outcome.replayed))
 }

@@ -124,7 +124,11 @@ pub(crate) struct WithMifos {
 }
 
 /// Adds the `mifos_*` fields, as far as the caller may read connections.
-pub(crate) async fn with_mifos(api: &crate::state::ApiState, actor: &pv_vault::audit::Actor, partners: Vec<pv_vault::partner::Partner>) -> Result<Vec<WithMifos>, crate::problem::ApiError> {
+pub(crate) async fn with_mifos(
+    api: &crate::state::ApiState,
+    actor: &pv_vault::audit::Actor,
+    partners: Vec<pv_vault::partner::Partner>,
+) -> Result<Vec<WithMifos>, crate::problem::ApiError> {
     use pv_vault::{audit::Permission, partner::core_link};
     let only = partners.first().filter(|_| partners.len() == 1).map(|p| p.id);
     let cores = if actor.may(Permission::ConnectionsRead) { core_link::list(&api.engine, actor, only).await? } else { Vec::new() };
@@ -133,7 +137,11 @@ pub(crate) async fn with_mifos(api: &crate::state::ApiState, actor: &pv_vault::a
 }
 
 /// One partner with its `mifos_*` fields.
-pub(crate) async fn one_with_mifos(api: &crate::state::ApiState, actor: &pv_vault::audit::Actor, partner: pv_vault::partner::Partner) -> Result<WithMifos, crate::problem::ApiError> {
+pub(crate) async fn one_with_mifos(
+    api: &crate::state::ApiState,
+    actor: &pv_vault::audit::Actor,
+    partner: pv_vault::partner::Partner,
+) -> Result<WithMifos, crate::problem::ApiError> {
     let all = with_mifos(api, actor, vec![partner]).await?;
     all.into_iter().next().ok_or_else(|| crate::problem::internal(false).into())
 }

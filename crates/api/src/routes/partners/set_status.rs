@@ -37,7 +37,12 @@ pub struct PartnerStatusRequest {
 #[utoipa::path(post, path = "/api/partners/{id}/status", tag = "Partners", operation_id = "setPartnerStatus", request_body = PartnerStatusRequest,
     params(("id" = Uuid, Path, description = "The partner.")),
     responses((status = 200, description = "The partner.", body = PartnerAnswer)))]
-async fn set_status(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, Json(body): Json<PartnerStatusRequest>) -> Result<Answer, ApiError> {
+async fn set_status(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    Json(body): Json<PartnerStatusRequest>,
+) -> Result<Answer, ApiError> {
     let (engine, by) = (api.engine.clone(), actor.clone());
     let partner = spawned(async move { partner::set_status(&engine, &by, id.into(), body.status, &body.reason).await }).await??;
     Ok(Answer::ok(&super::one_with_mifos(&api, &actor, partner).await?))

@@ -50,7 +50,13 @@ pub struct PartnerPatchRequest {
     params(("id" = Uuid, Path, description = "The partner.")),
     responses((status = 200, description = "The partner.", body = PartnerAnswer)))]
 async fn update(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, Json(body): Json<PartnerPatchRequest>) -> Result<Answer, ApiError> {
-    let patch = PartnerPatch { name: body.name, short_name: body.short_name, zone: body.zone, policy: body.policy, notification_phones: body.notification_phones };
+    let patch = PartnerPatch {
+        name: body.name,
+        short_name: body.short_name,
+        zone: body.zone,
+        policy: body.policy,
+        notification_phones: body.notification_phones,
+    };
     let (engine, by) = (api.engine.clone(), actor.clone());
     let partner = spawned(async move { partner::update(&engine, &by, id.into(), patch).await }).await??;
     Ok(Answer::ok(&super::one_with_mifos(&api, &actor, partner).await?))

@@ -44,7 +44,13 @@ pub struct Decided {
 #[utoipa::path(post, path = "/api/requests/{id}/decide", tag = "Four eyes", operation_id = "decideRequest", request_body = DecideRequest,
     params(("id" = Uuid, Path, description = "The request.")),
     responses((status = 200, description = "It is decided.", body = Decided)))]
-async fn decide(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<DecideRequest>) -> Result<Answer, ApiError> {
+async fn decide(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<DecideRequest>,
+) -> Result<Answer, ApiError> {
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/requests/{id}/decide", key, need: KeyUse::Optional };
     let (approve, reason) = (body.approve, body.reason.clone());
     let outcome = once

@@ -55,10 +55,20 @@ pub struct NewShortcodeRequest {
 #[utoipa::path(post, path = "/api/partners/{id}/shortcodes", tag = "M-Pesa connections", operation_id = "createShortcode", request_body = NewShortcodeRequest,
     params(("id" = Uuid, Path, description = "The partner.")),
     responses((status = 201, description = "The shortcode.", body = Shortcode)))]
-async fn create(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<NewShortcodeRequest>) -> Result<Answer, ApiError> {
+async fn create(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<NewShortcodeRequest>,
+) -> Result<Answer, ApiError> {
     let partner = actor.partner_for(Some(id.into()))?;
     if body.environment != api.environment {
-        return Err(Problem::invalid("/environment", format!("This installation is {}: a shortcode of another environment does not belong here.", api.environment)).into());
+        return Err(Problem::invalid(
+            "/environment",
+            format!("This installation is {}: a shortcode of another environment does not belong here.", api.environment),
+        )
+        .into());
     }
     let new = NewShortcode {
         shortcode: body.shortcode.clone(),
@@ -71,7 +81,9 @@ async fn create(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, 
     let rules = api.host_rules;
     let once = Once { api: &api, actor: &actor, partner: Some(partner), route: "POST /api/partners/{id}/shortcodes", key, need: KeyUse::Optional };
     let outcome = once
-        .run(&(id, body), move |engine, actor| async move { Ok(Effect::created(shortcode::create(&engine, &actor, Some(partner), new, rules).await?.id.uuid(), ())) })
+        .run(&(id, body), move |engine, actor| async move {
+            Ok(Effect::created(shortcode::create(&engine, &actor, Some(partner), new, rules).await?.id.uuid(), ()))
+        })
         .await?;
     Ok(Answer::new(outcome.status, &shortcode::get(&api.engine, &actor, outcome.made()?.into()).await?).replayed(outcome.replayed))
 }

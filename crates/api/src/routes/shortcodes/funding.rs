@@ -59,7 +59,13 @@ struct Recorded {
 #[utoipa::path(post, path = "/api/shortcodes/{id}/funding", tag = "M-Pesa connections", operation_id = "recordFunding", request_body = FundingRequest,
     params(("id" = Uuid, Path, description = "The shortcode.")),
     responses((status = 201, description = "It is recorded.", body = FundingAnswer)))]
-async fn funding(State(api): State<ApiState>, Caller(actor): Caller, Id(id): Id, key: IdempotencyKey, Json(body): Json<FundingRequest>) -> Result<Answer, ApiError> {
+async fn funding(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    key: IdempotencyKey,
+    Json(body): Json<FundingRequest>,
+) -> Result<Answer, ApiError> {
     let new = NewFunding { shortcode: id.into(), amount: body.amount, reference: body.reference.clone(), reason: body.reason.clone() };
     let once = Once { api: &api, actor: &actor, partner: None, route: "POST /api/shortcodes/{id}/funding", key, need: KeyUse::Optional };
     let outcome = once

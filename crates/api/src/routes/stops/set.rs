@@ -60,14 +60,14 @@ pub struct StopRequest {
 }
 
 impl StopRequest {
-    fn target(&self, own: Option<PartnerId>) -> Result<StopTarget, Problem> {
-        let wrong = || Problem::invalid("/target", "Name what is stopped: for this scope the target is an id.");
+    fn target(&self, own: Option<PartnerId>) -> Result<StopTarget, Box<Problem>> {
+        let wrong = || Box::new(Problem::invalid("/target", "Name what is stopped: for this scope the target is an id."));
         let id = || self.target.as_deref().and_then(|t| t.parse::<Uuid>().ok()).ok_or_else(wrong);
         Ok(match (self.scope, self.target.as_deref()) {
             (StopScope::All, None) => StopTarget::All,
-            (StopScope::All, Some(_)) => return Err(Problem::invalid("/target", "Everything has no target.")),
+            (StopScope::All, Some(_)) => return Err(Box::new(Problem::invalid("/target", "Everything has no target."))),
             (StopScope::Rail, Some(name)) => StopTarget::Rail(name.to_owned()),
-            (StopScope::Rail, None) => return Err(Problem::invalid("/target", "Name the rail, for example mpesa.")),
+            (StopScope::Rail, None) => return Err(Box::new(Problem::invalid("/target", "Name the rail, for example mpesa."))),
             (StopScope::Shortcode, _) => StopTarget::Shortcode(ShortcodeId(id()?)),
             (StopScope::Partner, None) => StopTarget::Partner(own.ok_or_else(wrong)?),
             (StopScope::Partner, Some(_)) => StopTarget::Partner(PartnerId(id()?)),

@@ -66,7 +66,12 @@ struct Adjusted {
 /// Adjusts a wallet: money that came by bank, or a correction. Platform only; the same reference twice is one adjustment.
 #[utoipa::path(post, path = "/api/wallet/adjustments", tag = "Wallet", operation_id = "adjustWallet", request_body = AdjustmentRequest,
     responses((status = 201, description = "It is posted.", body = AdjustmentAnswer)))]
-async fn adjustment(State(api): State<ApiState>, Caller(actor): Caller, key: IdempotencyKey, Json(body): Json<AdjustmentRequest>) -> Result<Answer, ApiError> {
+async fn adjustment(
+    State(api): State<ApiState>,
+    Caller(actor): Caller,
+    key: IdempotencyKey,
+    Json(body): Json<AdjustmentRequest>,
+) -> Result<Answer, ApiError> {
     let partner = body.partner_id;
     let order = Adjustment { partner, amount: body.amount, reference: body.reference.clone(), reason: body.reason.clone() };
     let once = Once { api: &api, actor: &actor, partner: Some(partner), route: "POST /api/wallet/adjustments", key, need: KeyUse::Optional };

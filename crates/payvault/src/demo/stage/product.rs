@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use pv_database::{Cluster, ClusterOptions};
+use pv_database::{Cluster, ClusterOptions, cluster::ADMIN};
 use pv_kernel::{Ids as _, SystemIds};
 use pv_vault::{Engine, audit::Environment, partner::api_key};
 use secrecy::ExposeSecret as _;
+use sqlx::Connection as _;
 
 use super::api::Api;
 use crate::{
@@ -72,9 +73,14 @@ pub struct Product {
 
 impl Product {
     /// Starts it with these settings; listens on a free port of this machine.
-    pub async fn start(mut settings: Settings, folder: &Path) -> Result<Self> {
+    pub async fn start(settings: Settings, folder: &Path) -> Result<Self> {
+        Self::start_with(settings, folder, false).await
+    }
+
+    /// The same; with `statements`, the server counts what each statement costs it.
+    pub async fn start_with(mut settings: Settings, folder: &Path, statements: bool) -> Result<Self> {
         folder.clone_into(&mut settings.database.data_dir);
-        let cluster = start_cluster(folder, &settings).await?;
+        let cluster = start_cluster(folder, &settings, statements).await?;
         match Self::beside(settings).await {
             Ok((engine, service, platform)) => Ok(Self { engine, platform, cluster, service: Some(service) }),
             Err(failure) => {
@@ -120,12 +126,26 @@ impl Product {
 }
 
 /// The cluster is started here, so that it can be stopped with certainty; the house then finds it where it looks for it.
-async fn start_cluster(folder: &Path, settings: &Settings) -> Result<Cluster> {
+async fn start_cluster(folder: &Path, settings: &Settings, statements: bool) -> Result<Cluster> {
     let dir = folder.join("database");
     let most = settings.database.web_connections.saturating_add(settings.database.worker_connections).saturating_add(40);
     let defaults = ClusterOptions::default();
     let options = ClusterOptions { max_connections: most.max(defaults.max_connections), ..defaults };
-    Ok(tokio::task::spawn_blocking(move || Cluster::find_or_start_with(&dir, options)).await??)
+    let start = move || Cluster::find_or_start_with(&dir, options);
+    let cluster = tokio::task::spawn_blocking(start.clone()).await??;
+    if !statements {
+        return Ok(cluster);
+    }
+    let mut admin = sqlx::PgConnection::connect(&cluster.url("postgres", ADMIN)).await?;
+    sqlx::raw_sql("alter system set shared_preload_libraries = 'pg_stat_statements'").execute(&mut admin).await?;
+    admin.close().await?;
+    stop_cluster(&cluster).await;
+    let cluster = tokio::task::spawn_blocking(start).await??;
+    cluster.ensure_database("payvault").await?;
+    let mut admin = sqlx::PgConnection::connect(&cluster.url("payvault", ADMIN)).await?;
+    sqlx::raw_sql("create extension if not exists pg_stat_statements").execute(&mut admin).await?;
+    admin.close().await?;
+    Ok(cluster)
 }
 
 async fn stop_cluster(cluster: &Cluster) {

@@ -74,7 +74,8 @@ async fn of_many_that_need_a_token_at_once_one_fetches() {
     let provider = Provider::default();
     let (one, two) = (world.process(), world.process());
     assert_eq!(one.current("k").await, None);
-    let all = futures::future::join_all((0..12).map(|n| if n % 2 == 0 { one.renew("k", None, &provider) } else { two.renew("k", None, &provider) })).await;
+    let all =
+        futures::future::join_all((0..12).map(|n| if n % 2 == 0 { one.renew("k", None, &provider) } else { two.renew("k", None, &provider) })).await;
     for token in all {
         assert_eq!(token.unwrap(), "token-1");
     }
@@ -132,7 +133,10 @@ async fn tokens_stand_sealed_in_their_own_row() {
     let stored: String = sqlx::query_scalar("select token_enc from provider_tokens where key = 'a'").fetch_one(db.worker()).await.unwrap();
     assert!(stored.starts_with("v1.") && !stored.contains("token-1"));
     // Copied into another row, or met by another key ring, it is as good as none.
-    sqlx::query("insert into provider_tokens select 'b', token_enc, expires_at, renewed_at from provider_tokens where key = 'a'").execute(db.worker()).await.unwrap();
+    sqlx::query("insert into provider_tokens select 'b', token_enc, expires_at, renewed_at from provider_tokens where key = 'a'")
+        .execute(db.worker())
+        .await
+        .unwrap();
     assert_eq!(world.process().current("b").await, None);
     let stranger = DbTokenStore::new(world.database.db(), world.clock.clone(), ring(2));
     assert_eq!(stranger.current("a").await, None);

@@ -593,7 +593,9 @@ impl Machine {
     /// second never fails the first.
     fn stayed_out(&mut self, again: Option<(Duration, NotAccepted)>, detail: &str, next: NextAttempt) {
         // A fresh token that is refused as well means that the app lacks the product: never a loop (M-Pesa contract 1).
-        let refused_twice = self.p.submissions.iter().rev().take(2).filter(|s| s.renewed).count() == 2;
+        // Two refusals far apart are two tokens that grew old.
+        let recent = |s: &&Submission| s.renewed && self.now - s.lease_until < REPEAT_WITHIN;
+        let refused_twice = self.p.submissions.iter().rev().take(2).filter(recent).count() == 2;
         if matches!(again, Some((_, NotAccepted::Token))) || refused_twice {
             self.effects.push(Effect::HaltCredential { code: "token".to_owned() });
         }

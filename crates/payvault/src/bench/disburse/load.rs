@@ -1,0 +1,235 @@
+//! The load: loans are approved at the hosts, and their webhooks are posted, either as fast as so many may be on their way, or at a
+//! steady rate that does not wait for anybody (open loop).
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use hdrhistogram::Histogram;
+use pv_sandbox::{
+    mifos::{ClientSpec, LoanSpec},
+    random::Chance,
+};
+use reqwest::Method;
+use serde_json::json;
+
+use super::town::Town;
+use crate::failure::{Failure, Result};
+
+/// Webhooks on the wire at once.
+const AT_ONCE: usize = 64;
+/// How often the progress is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Phase {
+    /// Webhooks per second.
+    pub rate: f64,
+    /// Not measured at first.
+    pub warm_up: Duration,
+    /// Measured.
+    pub length: Duration,
+}
+
+/// From webhook to acceptance, milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// Nine of ten.
+    pub p90: f64,
+    /// Ninety-nine of a hundred.
+    pub p99: f64,
+    /// The worst.
+    pub most: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// The generator.
+pub struct Load<'a> {
+    town: &'a Town,
+    next: AtomicU64,
+    sent_at: Mutex<HashMap<String, DateTime<Utc>>>,
+}
+
+/// A loan that is approved and of which nobody has heard.
+struct Loan {
+    partner: usize,
+    id: u64,
+    msisdn: String,
+}
+
+impl<'a> Load<'a> {
+    /// For this town.
+    pub fn new(town: &'a Town) -> Self {
+        Self { town, next: AtomicU64::new(0), sent_at: Mutex::default() }
+    }
+
+    /// Loans approved so far.
+    pub fn sent(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// One payment per partner, so that every credential has proven itself and every token is there.
+    pub async fn first_payments(&self) -> Result<()> {
+        let mut wire = FuturesUnordered::new();
+        for _ in 0..self.town.partners.len() {
+            wire.push(self.one(false));
+        }
+        while let Some(sent) = wire.next().await {
+            sent?;
+        }
+        self.drain(Duration::from_secs(60)).await?;
+        Ok(())
+    }
+
+    /// Keeps so many disbursements on their way, for ever.
+    pub async fn keep_outstanding(&self, wanted: u64) -> Result<()> {
+        let mut wire = FuturesUnordered::new();
+        let mut booked = u64::try_from(self.town.booked().await?)?;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            while wire.len() < AT_ONCE && self.sent().saturating_sub(booked) < wanted {
+                wire.push(self.one(false));
+            }
+            tokio::select! {
+                Some(sent) = wire.next(), if !wire.is_empty() => sent?,
+                _ = look.tick() => booked = u64::try_from(self.town.booked().await?)?,
+            }
+        }
+    }
+
+    /// Waits until every loan is paid and booked; how long that took.
+    pub async fn drain(&self, patience: Duration) -> Result<Duration> {
+        let started = self.town.world.now();
+        loop {
+            let booked = u64::try_from(self.town.booked().await?)?;
+            let waited = (self.town.world.now() - started).to_std().unwrap_or_default();
+            if booked >= self.sent() {
+                return Ok(waited);
+            }
+            if waited > patience {
+                return Err(Failure::new(format!("{} of {} disbursements are not booked after {} s: {}", self.sent() - booked, self.sent(), patience.as_secs(), self.what_is_open().await?)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn what_is_open(&self) -> Result<String> {
+        let rows: Vec<(String, Option<String>, Option<String>, i64)> = sqlx::query_as(
+            "select d.state, d.reason, b.state, count(*) from disbursements d left join bookings b on b.disbursement_id = d.id
+             where b.state is distinct from 'booked' group by 1, 2, 3 order by 4 desc limit 8",
+        )
+        .fetch_all(self.town.product.engine.db.worker())
+        .await?;
+        Ok(rows.into_iter().map(|(state, reason, booking, n)| format!("{n} {state} {} {}", reason.unwrap_or_default(), booking.unwrap_or_default())).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Webhooks at a steady rate, with the gaps of independent borrowers; nobody waits for an answer.
+    pub async fn open_loop(&self, phase: Phase) -> Result<Latency> {
+        self.sent_at.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut chance = Chance::new(7);
+        let started = tokio::time::Instant::now();
+        let (measured_from, end) = (started + phase.warm_up, started + phase.warm_up + phase.length);
+        let mut at = started;
+        let mut wire = FuturesUnordered::new();
+        loop {
+            // An exponential gap: -ln(u) / rate, with u in (0, 1].
+            at += Duration::from_secs_f64(-uniform(&mut chance).ln() / phase.rate);
+            if at >= end {
+                break;
+            }
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(at) => break,
+                    Some(sent) = wire.next(), if !wire.is_empty() => { let () = sent?; }
+                }
+            }
+            wire.push(self.one(at >= measured_from));
+        }
+        while let Some(sent) = wire.next().await {
+            sent?;
+        }
+        // The last ones are accepted within moments; whoever is not counts with what he has waited.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.latency()
+    }
+
+    fn latency(&self) -> Result<Latency> {
+        let mut times = Histogram::<u64>::new(3).map_err(|error| Failure::new(error.to_string()))?;
+        let mut sent_at = std::mem::take(&mut *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner));
+        for payment in self.town.world.mpesa.lock().payments() {
+            if let Some(sent) = sent_at.remove(&payment.msisdn) {
+                let took = (payment.accepted_at - sent).num_microseconds().unwrap_or(0).max(1);
+                times.record(u64::try_from(took)?).map_err(|error| Failure::new(error.to_string()))?;
+            }
+        }
+        let now = self.town.world.now();
+        for sent in sent_at.values() {
+            times.record(u64::try_from((now - *sent).num_microseconds().unwrap_or(0).max(1))?).map_err(|error| Failure::new(error.to_string()))?;
+        }
+        let ms = |micros: u64| (to_f64(micros) / 100.0).round() / 10.0;
+        Ok(Latency {
+            p50: ms(times.value_at_quantile(0.5)),
+            p90: ms(times.value_at_quantile(0.9)),
+            p99: ms(times.value_at_quantile(0.99)),
+            most: ms(times.max()),
+            count: times.len(),
+        })
+    }
+
+    /// A loan is approved, and its webhook is posted.
+    async fn one(&self, timed: bool) -> Result<()> {
+        let loan = self.loan()?;
+        let (_, partner) = self.town.partners.get(loan.partner).ok_or_else(|| Failure::new("no such partner"))?;
+        let body = json!({ "eventType": "loan_approved", "partnerId": partner.id, "loanId": loan.id, "webhookToken": partner.webhook_token });
+        if timed {
+            self.sent_at.lock().unwrap_or_else(PoisonError::into_inner).insert(loan.msisdn, self.town.world.now());
+        }
+        let (status, answer) = partner.api.send(Method::POST, "/api/mifos/webhook/loan-approval", Some(&body), None).await?;
+        if status != 200 {
+            return Err(Failure::new(format!("a webhook was answered with {status}: {answer}")));
+        }
+        Ok(())
+    }
+
+    /// The next borrower: partners take turns, every phone is another.
+    fn loan(&self) -> Result<Loan> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let partner = usize::try_from(n % u64::try_from(self.town.partners.len())?)?;
+        let (place, settled) = self.town.partners.get(partner).ok_or_else(|| Failure::new("no such partner"))?;
+        let msisdn = format!("2547{:08}", 10_000_000 + n);
+        let name = format!("BORROWER {n}");
+        self.town.world.phones.register(&msisdn, &name);
+        let now = self.town.world.now();
+        let mut host = self.town.world.host(place.host)?.lock();
+        let bank = host.bank_of_mut(&place.tenant).ok_or_else(|| Failure::new("no such tenant"))?;
+        let day = bank.today(now);
+        let client = bank.add_client(ClientSpec::new("BORROWER", &n.to_string(), &msisdn, day));
+        let product = settled.core_products.first().copied().ok_or_else(|| Failure::new("no product"))?;
+        let shillings = 1_000 + i64::try_from(n % 300)? * 50;
+        let refused = |why| Failure::new(format!("a host refused: {why:?}"));
+        let id = bank.add_loan(LoanSpec::simple(client, product, shillings * 100, day)).map_err(refused)?;
+        bank.approve(id, now).map_err(refused)?;
+        Ok(Loan { partner, id, msisdn })
+    }
+}
+
+/// In (0, 1].
+fn uniform(chance: &mut Chance) -> f64 {
+    (to_f64(chance.below(1 << 52)) + 1.0) / to_f64(1 << 52)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures of a benchmark, at most 2^52")]
+fn to_f64(n: u64) -> f64 {
+    n as f64
+}
