@@ -68,6 +68,8 @@ create table disbursements (
     retry_at timestamptz,
     receipt text,
     paid_at timestamptz,
+    -- Whether the receiver's name is compared with the client's (rule A18): the partner's rule, or the product's.
+    name_check boolean not null default true,
     -- A person may pass certain checks, by name (duplicate, ceiling, phone change, old approval): audited.
     overrides text[] not null default '{}',
     note text,
@@ -197,7 +199,7 @@ create table submissions (
     id uuid primary key,
     partner_id uuid not null,
     payout_id uuid not null,
-    number int not null check (number between 1 and 50),
+    number int not null check (number >= 1),
     -- The fence under which it was sent (rule A4).
     fence bigint not null,
     state text not null check (state in ('sending', 'accepted', 'not_accepted', 'refused', 'duplicate', 'ambiguous', 'lost')),

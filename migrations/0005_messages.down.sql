@@ -1,1 +1,1 @@
-drop table disbursement_events, items, sms_notifications, outbox_cursors, outbox_sequence, outbox, message_keys, messages;
+drop table disbursement_events, items, sms_notifications, outbox_cursors, outbox_sequence, outbox, messages;

@@ -33,16 +33,6 @@ create index messages_by_disbursement on messages (disbursement_id, id) where di
 create index messages_by_payout on messages (payout_id, id) where payout_id is not null;
 call pv_protect('messages', 'partner_id = pv_partner() or pv_platform()', 'select', 'select, insert, update');
 
--- De-duplication keys in their own small table (rule D1).
-create table message_keys (
-    scope text not null,
-    key text not null,
-    message_id uuid not null,
-    at timestamptz not null,
-    primary key (scope, key)
-);
-grant select, insert on message_keys to pv_worker;
-
 -- Business events. Numbered by one sequencer below the oldest running transaction, so that a reader's cursor never skips a
 -- late commit (docs/decisions/0005).
 create table outbox (

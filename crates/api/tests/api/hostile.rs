@@ -202,7 +202,7 @@ async fn hostile_commands_on_other_routes_are_refused_and_leave_nothing() {
         (Call::post(at("new-generation"), &json!({ "reason": "again please" })), 409, "wrong_state", ""),
         (Call::post("/api/mifos/loans/disburse", &json!({ "loanId": "../clients", "coreId": core })), 422, "invalid_request", "/loanId"),
         (Call::post("/api/mifos/loans/disburse", &json!({ "loanId": 4711 })), 422, "invalid_request", "/loanId"),
-        (Call::post("/api/mifos/loans/disburse", &json!({ "loanId": "" })), 422, "invalid_request", "/loanId"),
+        (Call::post("/api/mifos/loans/disburse", &json!({ "loanId": "", "coreId": core })), 422, "invalid_request", "/loanId"),
         (Call::post("/api/mifos/loans/disburse", &json!({ "loanId": "4711", "amount": 100 })), 422, "invalid_request", "/amount"),
         (
             Call::post("/api/mifos/loans/disburse", &json!({ "loanId": "4711", "coreId": "019aa0c4-9d1c-7a53-b6cf-2f2a3a0f6f10" })),

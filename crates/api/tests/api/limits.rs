@@ -36,7 +36,7 @@ async fn an_address_is_limited_before_any_key_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_answered_and_its_work_goes_on() {
+async fn a_request_that_takes_too_long_is_answered_and_says_that_its_effect_is_open() {
     let house = house_with(|state| state.limits.timeout = Duration::from_millis(1)).await;
     let body = json!({ "reference": "slow", "phone": "0712345678", "amount": 100 });
     let reply = Call::post("/api/mpesa/b2c/pay", &body).key(&house.a.admin).send(&house).await;

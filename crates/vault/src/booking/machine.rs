@@ -193,7 +193,7 @@ fn answered(b: &mut Booking, effects: &mut Vec<Effect>, meaning: &BookingMeaning
                     b.book_on = b.book_on.and_then(|d| d.succ_opt());
                     b.due_at = Some(later);
                 }
-                BookingRefusal::Rule => to_person(b, effects, format!("the core refuses the booking: {code}")),
+                BookingRefusal::Rule => to_person(b, effects, later, format!("the core refuses the booking: {code}")),
                 BookingRefusal::Access => {
                     b.state = State::Due;
                     b.due_at = Some(later);
@@ -224,14 +224,14 @@ fn read_back(b: &mut Booking, effects: &mut Vec<Effect>, loan: &CoreLoan, now: D
             }
         }
         (LoanStatus::Disbursed(_), None) => {
-            to_person(b, effects, "somebody disbursed the loan in the core without our receipt: was cash paid too?".to_owned());
+            to_person(b, effects, later, "somebody disbursed the loan in the core without our receipt: was cash paid too?".to_owned());
         }
         (LoanStatus::Approved, _) => match b.state {
             State::Parked => {
                 b.tries += 1;
                 b.due_at = Some(later);
             }
-            State::Person => {}
+            State::Person => b.due_at = Some(later),
             // Nothing of ours is there: it may be sent again, with the same key (or the next one after a replayed failure).
             State::Due | State::Sending | State::Unclear | State::Booked | State::Adopted => {
                 b.state = State::Due;
@@ -239,12 +239,12 @@ fn read_back(b: &mut Booking, effects: &mut Vec<Effect>, loan: &CoreLoan, now: D
             }
         },
         (LoanStatus::PendingApproval | LoanStatus::Ended(_) | LoanStatus::Other(_), _) => {
-            to_person(b, effects, "the approval was undone or the loan was rejected in the core after the money was paid".to_owned());
+            to_person(b, effects, later, "the approval was undone or the loan was rejected in the core after the money was paid".to_owned());
         }
     }
 }
 
-fn to_person(b: &mut Booking, effects: &mut Vec<Effect>, detail: String) {
+fn to_person(b: &mut Booking, effects: &mut Vec<Effect>, later: DateTime<Utc>, detail: String) {
     if b.state != State::Person {
         b.state = State::Person;
         b.outcome = Some(detail.clone());
@@ -252,7 +252,7 @@ fn to_person(b: &mut Booking, effects: &mut Vec<Effect>, detail: String) {
     }
     // Still read now and then: what a person mends in the core is found by itself.
     b.tries += 1;
-    b.due_at = None;
+    b.due_at = Some(later);
 }
 
 fn growing(pace: &Pace, tries: i32) -> Duration {

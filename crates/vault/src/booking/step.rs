@@ -1,6 +1,6 @@
 //! Books what is due: reads back where it is not clear, sends where nothing of ours is there, reads back again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt as _, future::BoxFuture, stream};
@@ -46,9 +46,11 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let visits = stream::iter(reads).buffer_unordered(32).collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<Visit<'_>>, VaultError>>()?;
     let mut calls: Vec<BoxFuture<'_, Result<Done, VaultError>>> = Vec::new();
     let mut settled = Vec::new();
-    mark_sending(engine, &visits).await?;
+    let marked = mark_sending(engine, &visits).await?;
     for visit in visits {
         match visit.order {
+            // Somebody else's by now: not ours to send.
+            Some(_) if !marked.contains(&visit.row.disbursement_id) => {}
             Some((settings, order)) => calls.push(Box::pin(book(engine, visit.row, visit.done, settings, order))),
             None => settled.push(visit.done),
         }
@@ -113,26 +115,28 @@ async fn look<'a>(engine: &Engine, row: Row, link: Option<&'a CoreSettings>) -> 
 }
 
 /// Written and committed before any request leaves: a crash after this is found, and read back rightly as our own booking.
-async fn mark_sending(engine: &Engine, visits: &[Visit<'_>]) -> Result<(), VaultError> {
+async fn mark_sending(engine: &Engine, visits: &[Visit<'_>]) -> Result<BTreeSet<Uuid>, VaultError> {
     let sending = || visits.iter().filter_map(|v| v.order.as_ref().map(|(_, o)| (v.row.disbursement_id, v.row.fence, o.date)));
     let ids: Vec<Uuid> = sending().map(|s| s.0).collect();
     if ids.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let fences: Vec<i64> = sending().map(|s| s.1).collect();
     let days: Vec<NaiveDate> = sending().map(|s| s.2).collect();
     let mut tx = engine.begin().await?;
-    sqlx::query(
+    let marked: Vec<Uuid> = sqlx::query_scalar(
         "update bookings b set state = 'sending', book_on = x.day, updated_at = $4
-         from unnest($1::uuid[], $2::bigint[], $3::date[]) as x(id, fence, day) where b.disbursement_id = x.id and b.fence = x.fence",
+         from unnest($1::uuid[], $2::bigint[], $3::date[]) as x(id, fence, day) where b.disbursement_id = x.id and b.fence = x.fence
+         returning b.disbursement_id",
     )
     .bind(&ids)
     .bind(&fences)
     .bind(&days)
     .bind(engine.now())
-    .execute(tx.conn())
+    .fetch_all(tx.conn())
     .await?;
-    Ok(tx.commit_at("book.sending").await?)
+    tx.commit_at("book.sending").await?;
+    Ok(marked.into_iter().collect())
 }
 
 /// Sends one booking, and reads it back where the answer says that it is worth a look.

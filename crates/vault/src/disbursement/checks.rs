@@ -77,16 +77,38 @@ pub struct Rules {
     pub hours: Vec<WorkingHours>,
     /// The partner's zone.
     pub zone: Tz,
-    /// Sum per day.
-    pub daily_amount: Option<Money>,
-    /// Count per day.
-    pub daily_count: Option<u32>,
-    /// Sum per client and day.
-    pub per_client: Option<Money>,
+    /// Caps of the day: the partner's and the product's, all of which must hold.
+    pub caps: Vec<Cap>,
+    /// Whether the receiver's name is compared (rule A18).
+    pub name_check: bool,
     /// What to do with cents.
     pub cents: CentsPolicy,
     /// Hours a changed phone holds a payment (rule A15).
     pub phone_change_hold_hours: u32,
+}
+
+/// Caps of a day, and what counts against them so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cap {
+    /// Most per day.
+    pub amount: Option<Money>,
+    /// Most payments per day.
+    pub count: Option<u32>,
+    /// Most per client and day.
+    pub per_client: Option<Money>,
+    /// Paid or on its way today.
+    pub paid: Money,
+    /// Payments of today.
+    pub payments: u32,
+    /// Paid or on its way to this client today.
+    pub to_client: Money,
+}
+
+impl Cap {
+    fn is_passed_by(&self, pay: Money) -> bool {
+        let over = |cap: Option<Money>, so_far: Money| cap.is_some_and(|c| so_far.checked_add(pay).is_none_or(|sum| sum > c));
+        over(self.amount, self.paid) || over(self.per_client, self.to_client) || self.count.is_some_and(|c| self.payments >= c)
+    }
 }
 
 /// A loan, as the core read it for this send.
@@ -110,8 +132,6 @@ pub struct FromCore<'a> {
     pub claimed: Option<&'a Claimed>,
     /// The client's phone reads differently since then.
     pub phone_changed_at: Option<DateTime<Utc>>,
-    /// The fingerprint of the approval under which a live payout was prepared.
-    pub prepared_approval: Option<&'a str>,
 }
 
 /// What the documented webhook claimed about a loan (requirement L3).
@@ -183,10 +203,6 @@ pub struct Facts<'a> {
     pub name_item: bool,
     /// The receiver is on the block list.
     pub blocked_receiver: bool,
-    /// Sum and count of the partner's (or product's) payments today.
-    pub today: (Money, u32),
-    /// Sum of the client's payments today.
-    pub client_today: Money,
     /// Reasons a person has let pass.
     pub overrides: &'a [String],
 }
@@ -359,11 +375,7 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
     if let Some(until) = outside_hours(f) {
         return Some(wait("waiting_hours", "Outside working hours.", Some(until)));
     }
-    let (sum, count) = f.today;
-    let over_sum = f.rules.daily_amount.is_some_and(|cap| sum.checked_add(o.pay).is_none_or(|s| s > cap));
-    let over_count = f.rules.daily_count.is_some_and(|cap| count >= cap);
-    let over_client = f.rules.per_client.is_some_and(|cap| f.client_today.checked_add(o.pay).is_none_or(|s| s > cap));
-    if over_sum || over_count || over_client {
+    if f.rules.caps.iter().any(|c| c.is_passed_by(o.pay)) {
         return Some(wait("waiting_daily_cap", "The daily cap is reached; it goes on tomorrow.", Some(next_morning(f.now))));
     }
     match f.sender {

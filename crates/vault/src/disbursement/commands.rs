@@ -4,7 +4,7 @@
 
 use pv_kernel::{
     Money, Msisdn,
-    ids::{CoreId, DisbursementId, PartnerId},
+    ids::{ApiKeyId, CoreId, DisbursementId, PartnerId},
     problem::{MoneyMoved, Problem},
 };
 use serde::Serialize;
@@ -18,10 +18,13 @@ use super::{
 };
 use crate::{
     Engine, VaultError,
-    audit::{self, Actor, AuditEntry, Permission},
+    audit::{self, Actor, ActorKind, AuditEntry, Permission},
     item,
     outbox::{self, Line, NewEvent},
-    partner::{checked_reason, core_link},
+    partner::{
+        api_key, checked_reason,
+        core_link::{self, CoreSettings},
+    },
     payout::{
         apply::{News, Work},
         machine::Event,
@@ -75,6 +78,7 @@ pub async fn pay(engine: &Engine, actor: &Actor, partner: PartnerId, command: &P
             return Err(Problem::refused("partner_not_active", 409, format!("The partner is {other}; nothing new is paid."), "Ask the platform to activate the partner.").into());
         }
     }
+    key_limits_in_tx(tx.conn(), engine, actor, partner, command).await?;
     let row = direct(engine, actor, partner, command);
     let written = store::insert_in_tx(tx.conn(), std::slice::from_ref(&row)).await?;
     if written.is_empty() {
@@ -120,6 +124,41 @@ fn check_order(engine: &Engine, command: &PayCommand) -> Result<(), Problem> {
         );
         p.pointer = Some("/amount".into());
         return Err(p);
+    }
+    Ok(())
+}
+
+/// A key pays within its own limits: per payment, and per day in Nairobi (requirement M1).
+async fn key_limits_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, actor: &Actor, partner: PartnerId, command: &PayCommand) -> Result<(), VaultError> {
+    if actor.kind != ActorKind::ApiKey {
+        return Ok(());
+    }
+    let limits = api_key::limits_in_tx(conn, ApiKeyId(actor.id)).await?;
+    let refused = |text: String| {
+        let mut p = Problem::refused("key_limit", 403, text, "Use a key with higher limits, or ask for the limits to be raised.");
+        p.pointer = Some("/amount".into());
+        p
+    };
+    if let Some(most) = limits.per_payment.filter(|m| command.amount > *m) {
+        return Err(refused(format!("This key pays at most {most} in one payment.")).into());
+    }
+    if let Some(most) = limits.per_day {
+        let midnight = pv_kernel::clock::nairobi_day(engine.now()).and_time(chrono::NaiveTime::MIN).and_local_timezone(pv_kernel::clock::nairobi()).single();
+        // One payment of a key at a time while its day is counted. Index: disbursements_list.
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended('key-day ' || $1, 0))").bind(actor.id.to_string()).execute(&mut *conn).await?;
+        let today: i64 = sqlx::query_scalar(
+            "select coalesce(sum(amount_minor), 0)::bigint from disbursements
+             where partner_id = $1 and created_at >= $2 and created_by = $3 and state not in ('cancelled', 'refused', 'not_paid') and reference <> $4",
+        )
+        .bind(partner.uuid())
+        .bind(midnight)
+        .bind(actor.label())
+        .bind(&command.reference)
+        .fetch_one(conn)
+        .await?;
+        if Money::from_minor(today).checked_add(command.amount).is_none_or(|sum| sum > most) {
+            return Err(refused(format!("This key pays at most {most} a day; {} went today.", Money::from_minor(today))).into());
+        }
     }
     Ok(())
 }
@@ -174,6 +213,7 @@ fn direct(engine: &Engine, actor: &Actor, partner: PartnerId, command: &PayComma
         retry_at: None,
         receipt: None,
         paid_at: None,
+        name_check: true,
         overrides: Vec::new(),
         note: command.note.clone(),
         due_at: Some(now),
@@ -193,8 +233,8 @@ pub async fn start_loan(engine: &Engine, actor: &Actor, core: CoreId, loan_id: &
     if loan_id.is_empty() || loan_id.len() > 60 || !loan_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(Problem::invalid("/loanId", "A loan id has 1 to 60 letters, digits and dashes.").into());
     }
-    let settings = core_link::load_for(engine, actor, core).await?;
     let mut tx = engine.begin().await?;
+    let settings = connection_in_tx(tx.conn(), engine, actor, core).await?;
     let sighting =
         Sighting { partner: settings.partner_id.uuid(), core_id: core.uuid(), loan_id: loan_id.to_owned(), way: "api", claimed: None, asked_by: Some(actor.label()), create: true };
     sighting::upsert_in_tx(tx.conn(), engine, &[sighting]).await?;
@@ -204,9 +244,18 @@ pub async fn start_loan(engine: &Engine, actor: &Actor, core: CoreId, loan_id: &
 
 /// Reads a connection's approved loans now (requirement L4); answers how many there are.
 pub async fn fetch_loans(engine: &Engine, actor: &Actor, core: CoreId) -> Result<usize, VaultError> {
-    actor.require(Permission::ConnectionsRead)?;
-    let settings = core_link::load_for(engine, actor, core).await?;
+    actor.require(Permission::DisbursementsCreate)?;
+    let mut tx = engine.begin().await?;
+    let settings = connection_in_tx(tx.conn(), engine, actor, core).await?;
+    tx.commit().await?;
     poll::one(engine, &settings).await
+}
+
+/// A connection that the actor may see; another's is as if it did not exist.
+async fn connection_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, actor: &Actor, core: CoreId) -> Result<CoreSettings, VaultError> {
+    let found = core_link::load_links_in_tx(conn, &engine.keys, &[core]).await?.remove(&core);
+    let mine = found.filter(|s| actor.partner.is_none_or(|p| p == s.partner_id) && !s.retired);
+    mine.ok_or_else(|| Problem::not_found("connection").into())
 }
 
 /// Locks a disbursement that the actor may see; another's is as if it did not exist.
@@ -363,6 +412,7 @@ pub async fn ask_generation(engine: &Engine, actor: &Actor, id: DisbursementId, 
         return Err(wrong_state(d, "paid in a new generation", "Only a loan whose earlier disbursement is proven not paid, cancelled or returned can be paid in a new generation."));
     }
     let request = crate::payout::ruling::request_in_tx(tx.conn(), engine, actor, d.partner(), "new_generation", d.id, &serde_json::json!({ "reason": why })).await?;
+    audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "disbursement.new_generation_asked", d.id).because(why)).await?;
     tx.commit_at("command.ask_generation").await?;
     Ok(request)
 }

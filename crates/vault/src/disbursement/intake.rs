@@ -222,6 +222,7 @@ fn row(engine: &Engine, hint: &Hint, loan: &CoreLoan, now: DateTime<Utc>) -> sto
         retry_at: None,
         receipt: None,
         paid_at: None,
+        name_check: true,
         overrides: Vec::new(),
         note: None,
         due_at: Some(now),

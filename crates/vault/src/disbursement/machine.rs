@@ -260,7 +260,10 @@ fn not_paid(s: &mut Standing, then: &mut Vec<Consequence>, next: NextAttempt, co
         s.due_at = None;
     };
     match next {
-        NextAttempt::Never => give_up(s, then, "refused_by_rail"),
+        NextAttempt::Never => {
+            give_up(s, then, "refused_by_rail");
+            then.push(Consequence::Item { kind: "not_paid", detail: format!("the rail refused it for good: {code} ({detail})") });
+        }
         _ if exhausted => {
             give_up(s, then, "attempts_exhausted");
             then.push(Consequence::Item { kind: "attempts_exhausted", detail: format!("{} attempts were not paid, the last with {code} ({detail})", s.attempts) });

@@ -247,10 +247,15 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
         }
         return Ok(None);
     }
+    let mut name_check = true;
     let outcome = match reads.get(&id) {
         Some(CoreRead::Down(why)) => Outcome::Wait { reason: "waiting_core", detail: format!("The core cannot be read: {why}"), until: Some(now + core_backoff(d.tries)) },
         Some(CoreRead::Refused(why)) => Outcome::Hold { reason: "core_refuses", detail: format!("The core does not show this loan: {why}") },
-        Some(read) => checks::check(&facts.of(engine, d, read, live.as_ref(), now)?),
+        Some(read) => {
+            let weighed = facts.of(engine, d, read, live.as_ref(), now)?;
+            name_check = weighed.rules.name_check;
+            checks::check(&weighed)
+        }
         None => return Ok(None),
     };
     let order = match outcome {
@@ -261,8 +266,12 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
         }
     };
     // A payout that is written already carries its amount and receiver for ever; another order is another payout.
+    let other_approval = match reads.get(&id) {
+        Some(CoreRead::Fresh(f)) => d.approval.as_deref() != Some(f.loan.approval_fingerprint().as_str()),
+        _ => false,
+    };
     if let Some(p) = &live
-        && (p.amount() != order.pay || p.msisdn != order.msisdn.to_string())
+        && (p.amount() != order.pay || p.msisdn != order.msisdn.to_string() || other_approval)
     {
         let detail = "The loan or the client was changed after the payout was written.".to_owned();
         stays(engine, work, id, Some(p), Outcome::Wait { reason: "changed", detail, until: Some(now) }, now)?;
@@ -279,6 +288,7 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
         d.amount_minor = Some(order.pay.minor());
         d.gross_minor = Some(order.gross.minor());
         d.floored_minor = order.floored.minor();
+        d.name_check = name_check;
     }
     Ok(Some(order))
 }

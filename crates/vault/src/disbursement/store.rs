@@ -50,6 +50,7 @@ pub struct Row {
     pub retry_at: Option<DateTime<Utc>>,
     pub receipt: Option<String>,
     pub paid_at: Option<DateTime<Utc>>,
+    pub name_check: bool,
     pub overrides: Vec<String>,
     pub note: Option<String>,
     pub due_at: Option<DateTime<Utc>>,
@@ -207,7 +208,7 @@ pub async fn update_in_tx(conn: &mut PgConnection, rows: &[&Row]) -> Result<(), 
              amount_minor = x.amount_minor, gross_minor = x.gross_minor, floored_minor = x.floored_minor, approved_on = x.approved_on,
              expected_on = x.expected_on, approval = x.approval, shortcode_id = x.shortcode_id, state = x.state, status = x.status,
              reason = x.reason, reason_detail = x.reason_detail, quote = x.quote, charges = x.charges, charges_generation = x.charges_generation,
-             attempts = x.attempts, retry_at = x.retry_at, receipt = x.receipt, paid_at = x.paid_at, overrides = x.overrides, note = x.note,
+             attempts = x.attempts, retry_at = x.retry_at, receipt = x.receipt, paid_at = x.paid_at, name_check = x.name_check, overrides = x.overrides, note = x.note,
              due_at = x.due_at, tries = x.tries, updated_at = x.updated_at
          from jsonb_populate_recordset(null::disbursements, $1) x where d.id = x.id",
     )

@@ -335,6 +335,18 @@ pub struct TextView {
     pub created_at: DateTime<Utc>,
 }
 
+/// An amount read from a column of minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[sqlx(transparent)]
+#[serde(into = "Money")]
+pub struct Shillings(i64);
+
+impl From<Shillings> for Money {
+    fn from(s: Shillings) -> Self {
+        Self::from_minor(s.0)
+    }
+}
+
 /// An open item.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 pub struct ItemView {
@@ -354,9 +366,9 @@ pub struct ItemView {
     pub suggested_action: String,
     /// Where.
     pub link: String,
-    /// How much money it is about, minor units.
-    #[serde(skip)]
-    pub amount_minor: Option<i64>,
+    /// How much money it is about, shillings.
+    #[sqlx(rename = "amount_minor")]
+    pub amount: Option<Shillings>,
     /// `watch` or `page`.
     pub urgency: String,
     /// Who owns it.

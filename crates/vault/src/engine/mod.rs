@@ -230,7 +230,13 @@ impl Engine {
             Step::Fold => crate::wallet::fold::run(self).await,
             Step::Watch => crate::item::watch::run(self).await,
             Step::Recheck => crate::reconciliation::core_check::run(self).await,
-            Step::Verify => crate::reconciliation::verify::verify_and_note(self).await.map(|_| Worked::default()),
+            Step::Verify => {
+                let report = crate::reconciliation::verify::verify_and_note(self).await?;
+                for finding in &report.findings {
+                    tracing::error!(code = finding.code, row = finding.row, found = finding.found, "the verifier found a contradiction");
+                }
+                Ok(Worked::default())
+            }
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pv_kernel::{Money, Msisdn, ids::PartnerId};
+use pv_kernel::{
+    Money, Msisdn,
+    ids::{CoreId, PartnerId},
+};
 use serde::Serialize;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -12,7 +15,7 @@ use crate::{
     Engine, VaultError,
     disbursement::store::{self, Row},
     engine::Worked,
-    partner::{self, Partner, sms_settings},
+    partner::{self, Partner, core_link, product, sms_settings},
     wallet::movements::wallet,
 };
 
@@ -56,6 +59,10 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let partner_ids: Vec<PartnerId> = rows.values().map(Row::partner).collect();
     let partners = partner::load_in_tx(tx.conn(), &partner_ids).await?;
     let settings = sms_settings::load_accounts_in_tx(tx.conn(), &engine.keys, &partner_ids).await?;
+    let core_ids: Vec<CoreId> = rows.values().filter_map(|r| r.core_id).map(CoreId).collect();
+    let cores = core_link::load_links_in_tx(tx.conn(), &engine.keys, &core_ids).await?;
+    let wanted: Vec<(CoreId, String)> = rows.values().filter_map(|r| Some((CoreId(r.core_id?), r.product_id.clone()?))).collect();
+    let products = product::load_products_in_tx(tx.conn(), &wanted).await?;
     let mut balances: BTreeMap<PartnerId, Money> = BTreeMap::new();
     for id in partners.keys() {
         let balance = pv_ledger::balance(tx.conn(), wallet(*id).id()).await?;
@@ -65,10 +72,13 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     for event in &events {
         let Some(d) = rows.get(&event.subject) else { continue };
         let (Some(partner), Some(sms)) = (partners.get(&d.partner()), settings.get(&d.partner())) else { continue };
-        if !sms.enabled {
+        let core = d.core_id.and_then(|c| cores.get(&CoreId(c)));
+        let product = d.core_id.zip(d.product_id.clone()).and_then(|(c, p)| products.get(&(CoreId(c), p)));
+        // A text goes out only if every switch above it is on.
+        if !sms.enabled || core.is_some_and(|c| !c.sms_enabled) || product.is_some_and(|p| !p.sms_notifications_enabled) {
             continue;
         }
-        let phones: Vec<Msisdn> = partner.notification_phones.iter().chain(&sms.phones).copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let phones: Vec<Msisdn> = partner.notification_phones.iter().chain(&sms.phones).chain(core.iter().flat_map(|c| &c.sms_phones)).copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
         let wallet = balances.get(&d.partner()).copied().unwrap_or(Money::ZERO);
         for (to, kind, content) in compose(event, d, partner, &phones, wallet) {
             let content = pv_damza::segments::clean(&content);

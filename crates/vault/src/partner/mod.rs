@@ -175,6 +175,8 @@ pub async fn create(
     partner.policy.check()?;
     let mut tx = engine.begin().await?;
     store::insert(tx.conn(), &partner).await?;
+    // The platform's own accounts too: the first partner finds them there, whoever made the installation.
+    accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::platform_accounts()).await?;
     accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::partner_accounts(partner.id))
         .await?;
     let entry = AuditEntry::of(Some(partner.id), "partner.create", partner.id)

@@ -60,6 +60,8 @@ pub struct SmsView {
     pub damza_sender_id: String,
     /// User name.
     pub damza_username: String,
+    /// Where the gateway sends its delivery reports for this account.
+    pub report_url: String,
     /// Texts go out.
     pub sms_enabled: bool,
     /// The wallet is low below this.
@@ -90,12 +92,13 @@ struct Row {
 }
 
 impl Row {
-    fn view(&self) -> SmsView {
+    fn view(&self, engine: &Engine) -> SmsView {
         SmsView {
             partner_id: PartnerId(self.partner_id),
             damza_base_url: self.damza_base_url.clone(),
             damza_sender_id: self.damza_sender_id.clone(),
             damza_username: self.damza_username.clone(),
+            report_url: engine.hook_url(&self.report_token, &format!("sms/damza/{}", self.report_token)),
             sms_enabled: self.sms_enabled,
             low_balance_threshold: Money::from_minor(self.threshold_minor),
             notification_phone_numbers: self.notification_phone_numbers.0.clone(),
@@ -133,7 +136,7 @@ pub async fn upsert(
         .bind(partner.uuid())
         .fetch_optional(tx.conn())
         .await?;
-    let before = old.as_ref().map(Row::view);
+    let before = old.as_ref().map(|r| r.view(engine));
     let row = written(engine, partner, old, patch, rules)?;
     sqlx::query(
         "insert into partner_sms_settings (id, partner_id, damza_base_url, damza_api_key, damza_sender_id, damza_username, damza_password,
@@ -160,7 +163,7 @@ pub async fn upsert(
     .bind(row.updated_at)
     .execute(tx.conn())
     .await?;
-    let after = row.view();
+    let after = row.view(engine);
     let entry = AuditEntry::of(Some(partner), "sms_settings.update", partner)
         .change(before.as_ref(), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
@@ -295,7 +298,7 @@ pub async fn get(
         .fetch_optional(tx.conn())
         .await?;
     tx.commit().await?;
-    Ok(row.as_ref().map(Row::view))
+    Ok(row.as_ref().map(|r| r.view(engine)))
 }
 
 /// What the steps need of it.

@@ -65,7 +65,6 @@ pub struct Outcome {
 struct Setting {
     shortcode: String,
     confirm_above: Option<Money>,
-    name_check: bool,
 }
 
 /// A batch of loaded rows and everything that is to be written with them.
@@ -157,7 +156,7 @@ impl Work {
                 .fetch_all(conn)
                 .await?;
         for (id, shortcode, policy) in rows {
-            self.settings.insert(id, Setting { shortcode, confirm_above: policy.0.confirm_above, name_check: policy.0.name_check() });
+            self.settings.insert(id, Setting { shortcode, confirm_above: policy.0.confirm_above });
         }
         Ok(())
     }
@@ -194,7 +193,7 @@ impl Work {
 
     /// Learns about a shortcode that was loaded elsewhere.
     pub fn know_shortcode(&mut self, id: Uuid, number: &str, policy: &PartnerPolicy) {
-        self.settings.entry(id).or_insert_with(|| Setting { shortcode: number.to_owned(), confirm_above: policy.confirm_above, name_check: policy.name_check() });
+        self.settings.entry(id).or_insert_with(|| Setting { shortcode: number.to_owned(), confirm_above: policy.confirm_above });
     }
 
     /// c3: the disbursement is over and was not paid.
@@ -354,7 +353,7 @@ impl Work {
             Effect::Settled { kind } => self.settled.push((kind, row.id)),
             Effect::Tell(told) => {
                 if matches!(told, Told::Paid { .. }) {
-                    self.compare_names(&row, &setting);
+                    self.compare_names(&row);
                 }
                 self.tell(engine, &row, &told, now)?;
             }
@@ -373,8 +372,8 @@ impl Work {
     }
 
     /// The receiver's name as M-Pesa knows it is compared with the client's (rule A18).
-    fn compare_names(&mut self, row: &store::Row, setting: &Setting) {
-        let Some(d) = self.disbursements.get(&row.disbursement_id).filter(|_| setting.name_check) else { return };
+    fn compare_names(&mut self, row: &store::Row) {
+        let Some(d) = self.disbursements.get(&row.disbursement_id).filter(|d| d.name_check) else { return };
         let (Some(registered), Some(client)) = (&row.party_name, &d.client_name) else { return };
         if !names::can_be_same(registered, client) {
             let detail = format!("Payment {} went to a phone that M-Pesa knows as {registered}; the client is {client}.", row.rail_id);
@@ -490,6 +489,16 @@ impl Work {
             sqlx::query(
                 "with proven as (update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null returning partner_id)
                  update disbursements d set due_at = $2 from proven where d.partner_id = proven.partner_id and d.state = 'waiting' and d.reason = 'credential_careful'",
+            )
+            .bind(&works)
+            .bind(now)
+            .execute(&mut *conn)
+            .await?;
+            // A credential that works settles the items about it and about the versions before it.
+            sqlx::query(
+                "update items i set closed_at = $2, closed_by = 'system', resolution = 'the credential works again'
+                 from mpesa_credentials w join mpesa_credentials c on c.shortcode_id = w.shortcode_id
+                 where w.id = any($1) and w.halted_at is null and i.kind = 'credential_halted' and i.subject = c.id and i.closed_at is null",
             )
             .bind(&works)
             .bind(now)

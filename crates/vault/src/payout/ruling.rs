@@ -290,3 +290,35 @@ async fn returned_in_tx(conn: &mut PgConnection, engine: &Engine, payout: Uuid, 
     }
     Ok(())
 }
+
+/// An open request for a second person.
+#[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
+pub struct OpenRequest {
+    /// The request.
+    pub id: Uuid,
+    /// The partner.
+    pub partner_id: Option<Uuid>,
+    /// `ruling` or `new_generation`.
+    pub action: String,
+    /// The payout or disbursement.
+    pub subject: Uuid,
+    /// What is asked for.
+    #[sqlx(json)]
+    pub payload: serde_json::Value,
+    /// Who asked: somebody else decides.
+    pub requested_by: String,
+    /// Since when.
+    pub requested_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// Open requests that an actor may see, oldest first.
+pub async fn open_requests(engine: &Engine, actor: &Actor, limit: i64) -> Result<Vec<OpenRequest>, VaultError> {
+    actor.require(Permission::DisbursementsRead)?;
+    let mut tx = actor.begin(engine).await?;
+    Ok(sqlx::query_as(
+        "select id, partner_id, action, subject, payload, requested_by, requested_at from approval_requests where decision is null order by requested_at, id limit $1",
+    )
+    .bind(limit.clamp(1, 200))
+    .fetch_all(tx.conn())
+    .await?)
+}

@@ -36,6 +36,9 @@ pub struct Item {
     pub suggested_action: String,
     /// Where.
     pub link: String,
+    /// How much money it is about, shillings.
+    #[schema(example = "1500.00")]
+    pub amount: Option<String>,
     /// `watch` or `page`.
     #[schema(example = "watch")]
     pub urgency: String,

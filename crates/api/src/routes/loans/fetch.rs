@@ -59,5 +59,5 @@ async fn fetch(State(api): State<ApiState>, Caller(actor): Caller, Json(body): J
 
 /// The route. The connection's password is used, so the right to change connections is asked for.
 pub fn endpoint() -> Endpoint {
-    Endpoint::new(Access::Needs(Permission::ConnectionsWrite), routes!(fetch))
+    Endpoint::new(Access::Needs(Permission::DisbursementsCreate), routes!(fetch))
 }

@@ -29,6 +29,9 @@ pub struct SmsSettingsAnswer {
     pub damza_sender_id: String,
     /// User name.
     pub damza_username: String,
+    /// Give this address to the gateway: it sends the delivery reports of this account there.
+    #[schema(example = "https://vault.example.co.ke/h/0f3a…/sms/damza/0f3a…")]
+    pub report_url: String,
     /// Texts go out; one-time passwords go out anyway.
     pub sms_enabled: bool,
     /// The wallet is low below this.

@@ -19,7 +19,7 @@ use super::{CoreRead, Fresh, sum};
 use crate::{
     Engine, VaultError,
     disbursement::{
-        checks::{Claimed, Facts, FromCore, Order, Ordered, Rules, Sender, Source},
+        checks::{Cap, Claimed, Facts, FromCore, Order, Ordered, Rules, Sender, Source},
         store::Row,
     },
     partner::{
@@ -231,17 +231,23 @@ impl Loaded {
         };
         let core = d.core_id.and_then(|c| this.cores.get(&CoreId(c)));
         let target = target(d, Some(read));
-        let source = this.source(d, read, core, product, live)?;
+        let source = this.source(d, read, core, product)?;
         let (sender, float) = this.sender_facts(engine, d, live, now);
         let shortcode = this.sender_of(d).map(|(s, _)| ShortcodeId(s)).or(live.map(|p| ShortcodeId(p.shortcode_id)));
         let stopped = shortcode.and_then(|s| this.stops.blocks(engine.rail.name(), s, d.partner(), product.map(|p| p.id))).map(|s| format!("Stopped by {}: {}", s.set_by, s.reason));
         let planned = target.as_ref().filter(|t| this.planned.contains(*t)).map(|_| "another payment of this minute".to_owned());
-        let rules = rules(partner, core, product);
+        let mut rules = rules(partner, core, product);
+        let phone = target.as_ref().map(|t| t.1.as_str());
+        rules.caps = vec![
+            this.cap(d, None, phone, (partner.policy.daily_cap, partner.policy.daily_count, partner.policy.per_client_daily_cap)),
+            product.map_or_else(Cap::default, |p| {
+                let r = &p.disbursement_rules;
+                this.cap(d, Some(&p.mifos_product_id), phone, (r.daily_amount, r.daily_count, r.per_client_cap))
+            }),
+        ];
         Ok(Facts {
             now,
             partner_status: partner.status.as_str(),
-            today: this.today_of(d, product.is_some_and(|p| p.disbursement_rules.daily_amount.is_some() || p.disbursement_rules.daily_count.is_some())),
-            client_today: sum(this.today.iter().filter(|t| t.partner_id == d.partner_id && target.as_ref().is_some_and(|g| g.1 == t.msisdn)).map(|t| t.sum_minor)),
             rules,
             limits: engine.rail.limits(),
             source,
@@ -256,7 +262,7 @@ impl Loaded {
         })
     }
 
-    fn source<'a>(&'a self, d: &'a Row, read: &'a CoreRead, core: Option<&'a CoreSettings>, product: Option<&'a ProductSettings>, live: Option<&'a payout_store::Row>) -> Result<Source<'a>, VaultError> {
+    fn source<'a>(&'a self, d: &'a Row, read: &'a CoreRead, core: Option<&'a CoreSettings>, product: Option<&'a ProductSettings>) -> Result<Source<'a>, VaultError> {
         let CoreRead::Fresh(fresh) = read else {
             let (Some(msisdn), Some(amount)) = (d.receiver(), d.amount()) else {
                 return Err(VaultError::Broken(format!("disbursement {} has no receiver or amount", d.id)));
@@ -275,7 +281,6 @@ impl Loaded {
             tenant_day: fresh.tenant_day,
             claimed: hint.and_then(|h| h.claimed.as_ref()).map(|c| &c.0),
             phone_changed_at: d.core_id.zip(fresh.loan.client_id.clone()).and_then(|key| self.phones.get(&key)).and_then(|p| p.changed_at),
-            prepared_approval: live.and(d.approval.as_deref()),
         }))
     }
 
@@ -307,14 +312,17 @@ impl Loaded {
         (sender, float)
     }
 
-    fn today_of(&self, d: &Row, product_caps: bool) -> (Money, u32) {
-        let rows = self.today.iter().filter(|t| t.partner_id == d.partner_id && (!product_caps || t.product_id == d.product_id));
-        let (mut minor, mut count) = (0_i64, 0_i64);
-        for t in rows {
-            minor += t.sum_minor;
-            count += t.count;
+    /// What counts against the caps of the partner, or of one of its products.
+    fn cap(&self, d: &Row, product: Option<&str>, phone: Option<&str>, caps: (Option<Money>, Option<u32>, Option<Money>)) -> Cap {
+        let mine = || self.today.iter().filter(|t| t.partner_id == d.partner_id && product.is_none_or(|p| t.product_id.as_deref() == Some(p)));
+        Cap {
+            amount: caps.0,
+            count: caps.1,
+            per_client: caps.2,
+            paid: sum(mine().map(|t| t.sum_minor)),
+            payments: u32::try_from(mine().map(|t| t.count).sum::<i64>()).unwrap_or(u32::MAX),
+            to_client: sum(mine().filter(|t| phone == Some(t.msisdn.as_str())).map(|t| t.sum_minor)),
         }
-        (Money::from_minor(minor), u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Remembers how the client's phone reads, and since when it reads differently (rule A15).
@@ -365,9 +373,8 @@ fn rules(partner: &Partner, core: Option<&CoreSettings>, product: Option<&Produc
         person_above: Some(own.map_or_else(|| policy.approval_ceiling(), |r| r.person_above(policy))),
         hours: policy.working_hours.iter().chain(own.and_then(|r| r.hours.as_ref())).cloned().collect(),
         zone: partner.zone,
-        daily_amount: own.and_then(|r| r.daily_amount).or(policy.daily_cap),
-        daily_count: own.and_then(|r| r.daily_count).or(policy.daily_count),
-        per_client: own.and_then(|r| r.per_client_cap).or(policy.per_client_daily_cap),
+        caps: Vec::new(),
+        name_check: own.map_or_else(|| policy.name_check(), |r| r.name_check(policy)),
         cents: own.map_or_else(|| policy.cents(), |r| r.cents(policy)),
         phone_change_hold_hours: u32::try_from(policy.phone_change_hold().num_hours()).unwrap_or(72),
     }

@@ -224,6 +224,8 @@ pub const MAX_REPEATS: usize = 2;
 pub const REPEAT_WITHIN: chrono::Duration = chrono::Duration::minutes(10);
 /// Added to lease end and token life (rule A7).
 pub const SAFETY: chrono::Duration = chrono::Duration::minutes(5);
+/// A payout that cannot reach its rail is tried again at least this often.
+pub const LONGEST_KNOCK: Duration = Duration::from_secs(300);
 /// Questions without an answer before a person decides about a new attempt (rule A8).
 pub const MAX_VETO_TRIES: i32 = 3;
 
@@ -610,6 +612,9 @@ impl Machine {
             Some((after, _)) => {
                 self.p.state = State::Prepared;
                 self.p.due_at = None;
+                // Each send that stays out waits longer than the one before: a rail that is away for hours is not knocked at every second.
+                let tries = u32::try_from(self.p.submissions.len().clamp(1, 8)).unwrap_or(1) - 1;
+                let after = after.max(after.saturating_mul(1 << tries).min(LONGEST_KNOCK));
                 self.effects.push(Effect::Tell(Told::SendAt(self.now + std_duration(after))));
             }
             None => {

@@ -80,8 +80,8 @@ pub(super) const ALL: &[Check] = &[
                      i.kind || coalesce(' of partner ' || i.partner_id, ' of nobody'), i.partner_id
               from items i left join known k on k.id = i.subject
               where ($1::uuid[] is null or i.partner_id = any($1))
-                -- The subject of a name mismatch is a phone, of which there is no row.
-                and i.kind <> 'name_mismatch' and (k.id is null or k.partner_id is distinct from i.partner_id)
+                -- The subject of a name mismatch is a phone, that of messages to unknown paths is their kind: there is no row of either.
+                and i.kind <> 'name_mismatch' and not (i.kind = 'message_parked' and i.partner_id is null) and (k.id is null or k.partner_id is distinct from i.partner_id)
                 and not (k.id is not null and i.partner_id is null)
               limit 1000",
     },
