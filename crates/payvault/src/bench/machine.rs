@@ -46,6 +46,16 @@ fn of_stat(path: &str) -> Option<(u32, u64)> {
     Some((u32::try_from(number(1)?).ok()?, number(11)? + number(12)?))
 }
 
+/// How much of the machine was used between two moments, in percent of all its cores. A tick is a hundredth of a second wherever Linux runs.
+pub fn busy(before: &Ticks, after: &Ticks, seconds: f64) -> u64 {
+    let sum = |ticks: &Ticks| ticks.values().sum::<u64>();
+    let used = sum(after).saturating_sub(sum(before));
+    let capacity = (seconds * 100.0).max(1.0) * f64::from(u32::try_from(cores()).unwrap_or(1));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a percentage")]
+    let percent = (used as f64 * 100.0 / capacity).round() as u64;
+    percent
+}
+
 /// Shares of what was used between two moments, in percent of one core-second per second and core.
 pub fn shares(before: &Ticks, after: &Ticks) -> Vec<(String, u64)> {
     let mut used: Vec<(String, u64)> =

@@ -260,6 +260,12 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
     };
     let order = match outcome {
         Outcome::Go(order) => order,
+        // Written with a credential that was replaced since: it can never be sent with that one.
+        Outcome::Wait { reason: "credential_halted" | "no_credential", .. } if live.as_ref().is_some_and(|p| facts.active_credential(p.shortcode_id).is_some_and(|a| a != p.credential_id)) => {
+            let detail = "The credential was replaced after the payout was written.".to_owned();
+            stays(engine, work, id, live.as_ref(), Outcome::Wait { reason: "changed", detail, until: Some(now) }, now)?;
+            return Ok(None);
+        }
         stay => {
             stays(engine, work, id, live.as_ref(), stay, now)?;
             return Ok(None);
@@ -270,10 +276,11 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
         Some(CoreRead::Fresh(f)) => d.approval.as_deref() != Some(f.loan.approval_fingerprint().as_str()),
         _ => false,
     };
+    let other_credential = live.as_ref().is_some_and(|p| facts.active_credential(p.shortcode_id) != Some(p.credential_id));
     if let Some(p) = &live
-        && (p.amount() != order.pay || p.msisdn != order.msisdn.to_string() || other_approval)
+        && (other_credential || p.amount() != order.pay || p.msisdn != order.msisdn.to_string() || other_approval)
     {
-        let detail = "The loan or the client was changed after the payout was written.".to_owned();
+        let detail = "The loan, the client or our credential was changed after the payout was written.".to_owned();
         stays(engine, work, id, Some(p), Outcome::Wait { reason: "changed", detail, until: Some(now) }, now)?;
         return Ok(None);
     }

@@ -68,7 +68,7 @@ async fn each_path_has_the_verdict_that_its_money_deserves() {
         ("104", Verdict::OnTheList, "On the list since"),
         ("105", Verdict::OnTheList, "A payment waits for a person"),
         ("106", Verdict::OnTheList, "A loan was paid twice"),
-        ("107", Verdict::Explained, "Explained: not paid; no money moved"),
+        ("107", Verdict::OnTheList, "A payment was not paid"),
         ("REF-1", Verdict::Explained, "there is no core to book it in"),
     ] {
         let paths = explain(&world.engine, needle, None).await.unwrap();

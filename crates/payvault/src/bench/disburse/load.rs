@@ -40,7 +40,7 @@ pub struct Phase {
 }
 
 /// From webhook to acceptance, milliseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Latency {
     /// Median.
     pub p50: f64,
@@ -52,6 +52,8 @@ pub struct Latency {
     pub most: f64,
     /// How many.
     pub count: u64,
+    /// Where the time goes: a stage and its median and ninety-ninth hundredth, milliseconds.
+    pub stages: Vec<(&'static str, f64, f64)>,
 }
 
 /// The generator.
@@ -161,30 +163,55 @@ impl<'a> Load<'a> {
         }
         // The last ones are accepted within moments; whoever is not counts with what he has waited.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        self.latency()
+        self.latency().await
     }
 
-    fn latency(&self) -> Result<Latency> {
-        let mut times = Histogram::<u64>::new(3).map_err(|error| Failure::new(error.to_string()))?;
+    async fn latency(&self) -> Result<Latency> {
+        let mut times = histogram()?;
         let mut sent_at = std::mem::take(&mut *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut ways = HashMap::new();
         for payment in self.town.world.mpesa.lock().payments() {
             if let Some(sent) = sent_at.remove(&payment.msisdn) {
-                let took = (payment.accepted_at - sent).num_microseconds().unwrap_or(0).max(1);
-                times.record(u64::try_from(took)?).map_err(|error| Failure::new(error.to_string()))?;
+                record(&mut times, sent, payment.accepted_at)?;
+                ways.insert(payment.msisdn.clone(), (sent, payment.accepted_at));
             }
         }
         let now = self.town.world.now();
         for sent in sent_at.values() {
-            times.record(u64::try_from((now - *sent).num_microseconds().unwrap_or(0).max(1))?).map_err(|error| Failure::new(error.to_string()))?;
+            record(&mut times, *sent, now)?;
         }
-        let ms = |micros: u64| (to_f64(micros) / 100.0).round() / 10.0;
         Ok(Latency {
-            p50: ms(times.value_at_quantile(0.5)),
-            p90: ms(times.value_at_quantile(0.9)),
-            p99: ms(times.value_at_quantile(0.99)),
-            most: ms(times.max()),
+            p50: at(&times, 0.5),
+            p90: at(&times, 0.9),
+            p99: at(&times, 0.99),
+            most: at(&times, 1.0),
             count: times.len(),
+            stages: self.stages(&ways).await?,
         })
+    }
+
+    /// The moments that the product has written down, between the webhook and the acceptance.
+    async fn stages(&self, ways: &HashMap<String, (DateTime<Utc>, DateTime<Utc>)>) -> Result<Vec<(&'static str, f64, f64)>> {
+        let phones: Vec<&String> = ways.keys().collect();
+        let moments: Vec<(String, DateTime<Utc>, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
+            "select d.msisdn, s.first_seen_at, d.created_at, p.prepared_at from payouts p join disbursements d on d.id = p.disbursement_id
+             join loan_sightings s on s.core_id = d.core_id and s.loan_id = d.loan_id where p.msisdn = any($1) and p.attempt = 1",
+        )
+        .bind(&phones)
+        .fetch_all(self.town.product.engine.db.worker())
+        .await?;
+        let names = ["stored and weighed", "loan read", "read again, checked, written", "sent and accepted"];
+        let mut stages = [histogram()?, histogram()?, histogram()?, histogram()?];
+        for (msisdn, seen, read, written) in moments {
+            let Some((sent, accepted)) = ways.get(&msisdn) else { continue };
+            let steps = [*sent, seen, read, written, *accepted];
+            for (times, pair) in stages.iter_mut().zip(steps.windows(2)) {
+                if let [from, to] = pair {
+                    record(times, *from, *to)?;
+                }
+            }
+        }
+        Ok(names.into_iter().zip(&stages).map(|(name, times)| (name, at(times, 0.5), at(times, 0.99))).collect())
     }
 
     /// A loan is approved, and its webhook is posted.
@@ -222,6 +249,20 @@ impl<'a> Load<'a> {
         bank.approve(id, now).map_err(refused)?;
         Ok(Loan { partner, id, msisdn })
     }
+}
+
+fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new(3).map_err(|error| Failure::new(error.to_string()))
+}
+
+fn record(times: &mut Histogram<u64>, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<()> {
+    let micros = (to - from).num_microseconds().unwrap_or(0).max(1);
+    times.record(u64::try_from(micros)?).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Milliseconds with one place.
+fn at(times: &Histogram<u64>, quantile: f64) -> f64 {
+    (to_f64(times.value_at_quantile(quantile)) / 100.0).round() / 10.0
 }
 
 /// In (0, 1].

@@ -84,6 +84,9 @@ async fn measure(args: &Args, town: &Town) -> Result<(serde_json::Value, bool)> 
     let rate = args.rate.unwrap_or((clean.rate / 4.0).max(1.0));
     let latency = load.open_loop(Phase { rate, warm_up: WARM_UP, length: Duration::from_secs(args.seconds) }).await?;
     println!("latency      at {rate:.1}/s: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms over {} webhooks", latency.p50, latency.p90, latency.p99, latency.most, latency.count);
+    let stages: Vec<String> = latency.stages.iter().map(|(name, p50, p99)| format!("{name} {p50:.1} ({p99:.1})")).collect();
+    println!("             p50 (p99) in ms: {}", stages.join(", "));
+    profile(args, town, "latency", rate).await?;
     load.drain(DRAIN).await?;
     town.faults(LOST, DOUBLED);
     let faulty = saturate(args, town, &load, "with faults").await?;
@@ -125,9 +128,11 @@ async fn saturate(args: &Args, town: &Town, load: &Load<'_>, name: &str) -> Resu
         let took = (town.world.now() - started).as_seconds_f64();
         let after = town.database().await?;
         let rate = per(booked, took);
-        let shares: Vec<String> = machine::shares(&ticks, &machine::ticks(town.postmaster())).into_iter().map(|(who, share)| format!("{who} {share} %")).collect();
+        let used = machine::ticks(town.postmaster());
+        let busy = machine::busy(&ticks, &used, took);
+        let shares: Vec<String> = machine::shares(&ticks, &used).into_iter().map(|(who, share)| format!("{who} {share} %")).collect();
         println!(
-            "{name:<12} {rate:.1} disbursements/s paid and booked over {took:.0} s; {:.1} transactions and {:.1} rows written per disbursement; processor: {}",
+            "{name:<12} {rate:.1} disbursements/s paid and booked over {took:.0} s; {:.1} transactions and {:.1} rows written per disbursement; processor {busy} % busy with this: {}",
             per(after.commits - database.commits, 1.0) / per(booked, 1.0).max(1.0),
             per(after.written - database.written, 1.0) / per(booked, 1.0).max(1.0),
             shares.join(", ")
@@ -189,6 +194,6 @@ async fn profile(args: &Args, town: &Town, name: &str, rate: f64) -> Result<()> 
     for line in town.statements().await? {
         println!("    {line}");
     }
-    println!("steps: runs, rows");
+    println!();
     Ok(())
 }

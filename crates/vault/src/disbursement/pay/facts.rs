@@ -133,6 +133,7 @@ impl Loaded {
         let defaults = shortcode::defaults_in_tx(conn, &partner_ids).await?;
         let mut shortcode_ids: BTreeSet<ShortcodeId> = defaults.values().map(|s| s.id).collect();
         shortcode_ids.extend(rows.iter().filter_map(|r| r.shortcode_id).map(ShortcodeId));
+        shortcode_ids.extend(mine.iter().filter_map(|id| work.live_of(*id)).map(|p| ShortcodeId(p.shortcode_id)));
         let shortcode_ids: Vec<ShortcodeId> = shortcode_ids.into_iter().collect();
         let shortcodes = shortcode::load_in_tx(conn, &shortcode_ids).await?;
         let active = credential::active_for_shortcodes_in_tx(conn, &shortcode_ids).await?;
@@ -172,6 +173,11 @@ impl Loaded {
         let shortcode = d.shortcode_id.map(ShortcodeId).or_else(|| self.defaults.get(&d.partner()).copied())?;
         let credential = self.active.get(&shortcode)?;
         Some((shortcode.uuid(), credential.uuid()))
+    }
+
+    /// The credential that pays for a shortcode now.
+    pub fn active_credential(&self, shortcode: Uuid) -> Option<Uuid> {
+        self.active.get(&ShortcodeId(shortcode)).map(|c| c.uuid())
     }
 
     /// The account behind a credential.
