@@ -22,9 +22,6 @@ mod tests {
     fn the_digest_never_changes_and_keeps_parts_apart() {
         assert_eq!(fnv1a(&[]), 0xcbf2_9ce4_8422_2325);
         assert_ne!(fnv1a(&[b"ab", b"c"]), fnv1a(&[b"a", b"bc"]));
-        assert_eq!(
-            fnv1a(&[b"/var/lib/payvault"]),
-            fnv1a(&[b"/var/lib/payvault"])
-        );
+        assert_eq!(fnv1a(&[b"/var/lib/payvault"]), fnv1a(&[b"/var/lib/payvault"]));
     }
 }

@@ -16,10 +16,7 @@ use pv_database::{
     migrate::{embedded, up},
 };
 use pv_kernel::{Clock as _, Ids as _, Money, SystemClock, SystemIds, ids::PartnerId};
-use pv_ledger::{
-    AccountKind, AccountRef, Answer, Command, Ending, Key, NewAccount, Posting, fold_in_tx,
-    open_accounts_in_tx, post_in_tx, verify,
-};
+use pv_ledger::{AccountKind, AccountRef, Answer, Command, Ending, Key, NewAccount, Posting, fold_in_tx, open_accounts_in_tx, post_in_tx, verify};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -46,47 +43,16 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case {
-        name: "spread_1",
-        batch: 1,
-        shape: Shape::Spread,
-    },
-    Case {
-        name: "spread_100",
-        batch: 100,
-        shape: Shape::Spread,
-    },
-    Case {
-        name: "spread_1000",
-        batch: 1_000,
-        shape: Shape::Spread,
-    },
-    Case {
-        name: "spread_2000",
-        batch: 2_000,
-        shape: Shape::Spread,
-    },
-    Case {
-        name: "hot_1000",
-        batch: 1_000,
-        shape: Shape::Hot,
-    },
-    Case {
-        name: "two_phase_1000",
-        batch: 1_000,
-        shape: Shape::TwoPhase,
-    },
-    Case {
-        name: "unbounded_1000",
-        batch: 1_000,
-        shape: Shape::Unbounded,
-    },
+    Case { name: "spread_1", batch: 1, shape: Shape::Spread },
+    Case { name: "spread_100", batch: 100, shape: Shape::Spread },
+    Case { name: "spread_1000", batch: 1_000, shape: Shape::Spread },
+    Case { name: "spread_2000", batch: 2_000, shape: Shape::Spread },
+    Case { name: "hot_1000", batch: 1_000, shape: Shape::Hot },
+    Case { name: "two_phase_1000", batch: 1_000, shape: Shape::TwoPhase },
+    Case { name: "unbounded_1000", batch: 1_000, shape: Shape::Unbounded },
 ];
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark measures with the machine's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures with the machine's clock")]
 fn clock() -> Instant {
     Instant::now()
 }
@@ -94,13 +60,7 @@ fn clock() -> Instant {
 fn arguments() -> (Option<PathBuf>, u64) {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().map(PathBuf::from);
-    (
-        folder,
-        arguments
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(5),
-    )
+    (folder, arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5))
 }
 
 struct Bench {
@@ -119,71 +79,28 @@ impl Bench {
         let clock = SystemClock::new();
         let now = clock.now();
         let partner = PartnerId(SystemIds.uuid(now));
-        let wallets: Vec<AccountRef> = (0..WALLETS)
-            .map(|n| AccountRef::platform(format!("wallet:{partner}:{n}")))
-            .collect();
-        let bench = Self {
-            db,
-            clock,
-            wallets,
-            partner,
-        };
+        let wallets: Vec<AccountRef> = (0..WALLETS).map(|n| AccountRef::platform(format!("wallet:{partner}:{n}"))).collect();
+        let bench = Self { db, clock, wallets, partner };
         let mut tx = bench.db.begin(Scope::Worker).await?;
         sqlx::query("insert into partners (id, name, short_name, created_at, updated_at) values ($1, 'Bench', 'Bench', $2, $2)")
             .bind(partner.uuid())
             .bind(now)
             .execute(tx.conn())
             .await?;
-        let mut accounts: Vec<NewAccount> = bench
-            .wallets
-            .iter()
-            .map(|wallet| {
-                NewAccount::new(wallet.clone(), AccountKind::Liability)
-                    .bounded()
-                    .of_partner(partner)
-            })
-            .collect();
-        accounts
-            .push(NewAccount::new(bench.clearing(), AccountKind::Liability).of_partner(partner));
-        accounts.push(NewAccount::new(
-            AccountRef::platform("bank"),
-            AccountKind::Asset,
-        ));
+        let mut accounts: Vec<NewAccount> =
+            bench.wallets.iter().map(|wallet| NewAccount::new(wallet.clone(), AccountKind::Liability).bounded().of_partner(partner)).collect();
+        accounts.push(NewAccount::new(bench.clearing(), AccountKind::Liability).of_partner(partner));
+        accounts.push(NewAccount::new(AccountRef::platform("bank"), AccountKind::Asset));
         open_accounts_in_tx(tx.conn(), &accounts, now).await?;
         tx.commit().await?;
-        let top_ups: Vec<Command> = bench
-            .wallets
-            .iter()
-            .map(|wallet| {
-                bench
-                    .posting(
-                        AccountRef::platform("bank"),
-                        wallet.clone(),
-                        1_000_000_000_000,
-                        now,
-                    )
-                    .fact()
-            })
-            .collect();
+        let top_ups: Vec<Command> =
+            bench.wallets.iter().map(|wallet| bench.posting(AccountRef::platform("bank"), wallet.clone(), 1_000_000_000_000, now).fact()).collect();
         bench.post(&top_ups).await?;
         Ok(bench)
     }
 
-    fn posting(
-        &self,
-        debit: AccountRef,
-        credit: AccountRef,
-        amount: i64,
-        now: DateTime<Utc>,
-    ) -> Posting {
-        Posting::new(
-            Key::new(SystemIds.uuid(now), "bench"),
-            debit,
-            credit,
-            Money::from_minor(amount),
-            now,
-        )
-        .of_partner(self.partner)
+    fn posting(&self, debit: AccountRef, credit: AccountRef, amount: i64, now: DateTime<Utc>) -> Posting {
+        Posting::new(Key::new(SystemIds.uuid(now), "bench"), debit, credit, Money::from_minor(amount), now).of_partner(self.partner)
     }
 
     /// One batch in one transaction; every command must be written.
@@ -191,10 +108,7 @@ impl Bench {
         let mut tx = self.db.begin(Scope::Worker).await?;
         let answers = post_in_tx(tx.conn(), &SystemIds, self.clock.now(), commands).await?;
         tx.commit().await?;
-        match answers
-            .iter()
-            .find(|answer| !matches!(answer, Answer::Posted(_)))
-        {
+        match answers.iter().find(|answer| !matches!(answer, Answer::Posted(_))) {
             None => Ok(()),
             Some(refused) => Err(format!("a command was refused: {refused:?}").into()),
         }
@@ -218,25 +132,14 @@ impl Bench {
                 })
                 .collect();
             if matches!(case.shape, Shape::TwoPhase) {
-                let ends: Vec<Command> = batch
-                    .iter()
-                    .map(|posting| {
-                        Ending::new(
-                            posting.key.clone(),
-                            Key::new(posting.key.subject, "bench end"),
-                            now,
-                        )
-                        .post()
-                    })
-                    .collect();
-                self.post(&batch.into_iter().map(Posting::hold).collect::<Vec<_>>())
-                    .await?;
+                let ends: Vec<Command> =
+                    batch.iter().map(|posting| Ending::new(posting.key.clone(), Key::new(posting.key.subject, "bench end"), now).post()).collect();
+                self.post(&batch.into_iter().map(Posting::hold).collect::<Vec<_>>()).await?;
                 self.post(&ends).await?;
                 written += u32::try_from(2 * ends.len())?;
             } else {
                 written += u32::try_from(batch.len())?;
-                self.post(&batch.into_iter().map(Posting::post).collect::<Vec<_>>())
-                    .await?;
+                self.post(&batch.into_iter().map(Posting::post).collect::<Vec<_>>()).await?;
             }
         }
         Ok(f64::from(written) / started.elapsed().as_secs_f64())
@@ -262,21 +165,15 @@ impl Bench {
 async fn main() -> Outcome<()> {
     let (folder, seconds) = arguments();
     let own = folder.is_none();
-    let folder = folder.unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("ledger-bench-{}", std::process::id()))
-    });
+    let folder = folder.unwrap_or_else(|| std::env::temp_dir().join(format!("ledger-bench-{}", std::process::id())));
     let cluster = Cluster::find_or_start_with(&folder, ClusterOptions::default())?;
     let mut admin = PgConnection::connect(&cluster.url("postgres", ADMIN)).await?;
-    for sql in [
-        "drop database if exists ledger_bench with (force)",
-        "create database ledger_bench",
-    ] {
+    for sql in ["drop database if exists ledger_bench with (force)", "create database ledger_bench"] {
         admin.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
     }
     admin.close().await?;
     up(&cluster.url("ledger_bench", ADMIN), &embedded()).await?;
-    let bench =
-        Bench::open(Db::connect(&DbConfig::for_cluster(&cluster, "ledger_bench")).await?).await?;
+    let bench = Bench::open(Db::connect(&DbConfig::for_cluster(&cluster, "ledger_bench")).await?).await?;
 
     let mut results = serde_json::Map::new();
     for case in CASES {
@@ -291,12 +188,7 @@ async fn main() -> Outcome<()> {
     let mut tx = bench.db.begin(Scope::Worker).await?;
     let findings = verify(tx.conn(), None).await?;
     tx.rollback().await?;
-    println!(
-        "{:16} {:>10.1} s, {} findings",
-        "verify",
-        started.elapsed().as_secs_f64(),
-        findings.len()
-    );
+    println!("{:16} {:>10.1} s, {} findings", "verify", started.elapsed().as_secs_f64(), findings.len());
     results.insert("findings".to_owned(), serde_json::json!(findings.len()));
     bench.db.close().await;
     cluster.stop()?;

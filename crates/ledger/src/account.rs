@@ -41,10 +41,7 @@ impl FromStr for Book {
         text.strip_prefix("M:")
             .and_then(|partner| partner.parse().ok())
             .map(Self::Partner)
-            .ok_or_else(|| LedgerError::UnknownWord {
-                what: "book",
-                value: text.to_owned(),
-            })
+            .ok_or_else(|| LedgerError::UnknownWord { what: "book", value: text.to_owned() })
     }
 }
 
@@ -89,10 +86,7 @@ impl AccountKind {
             "Q" => Self::Equity,
             "D" => Self::Difference,
             other => {
-                return Err(LedgerError::UnknownWord {
-                    what: "account kind",
-                    value: other.to_owned(),
-                });
+                return Err(LedgerError::UnknownWord { what: "account kind", value: other.to_owned() });
             }
         })
     }
@@ -118,10 +112,7 @@ pub struct AccountRef {
 impl AccountRef {
     /// An account by book and name.
     pub fn new(book: Book, name: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            book,
-            name: name.into(),
-        }
+        Self { book, name: name.into() }
     }
 
     /// An account of the platform's own book.
@@ -175,13 +166,7 @@ impl NewAccount {
             Book::Platform => None,
             Book::Partner(partner) => Some(partner),
         };
-        Self {
-            account,
-            kind,
-            bounded: false,
-            currency: Currency::KES,
-            partner,
-        }
+        Self { account, kind, bounded: false, currency: Currency::KES, partner }
     }
 
     /// With a locked balance that refuses commands below zero.
@@ -203,24 +188,14 @@ impl NewAccount {
 ///
 /// An account that exists with another kind, bound, currency or partner is [`LedgerError::AccountDiffers`]. Rows are written
 /// in the order of the accounts' ids.
-pub async fn open_accounts_in_tx(
-    conn: &mut PgConnection,
-    accounts: &[NewAccount],
-    now: DateTime<Utc>,
-) -> Result<u64, LedgerError> {
+pub async fn open_accounts_in_tx(conn: &mut PgConnection, accounts: &[NewAccount], now: DateTime<Utc>) -> Result<u64, LedgerError> {
     let mut wanted: BTreeMap<Uuid, &NewAccount> = BTreeMap::new();
     for account in accounts {
         let name = account.account.name.as_ref();
         if name.is_empty() || name.chars().count() > 120 {
-            return Err(LedgerError::AccountName {
-                book: account.account.book.to_string(),
-                name: name.to_owned(),
-            });
+            return Err(LedgerError::AccountName { book: account.account.book.to_string(), name: name.to_owned() });
         }
-        if wanted
-            .insert(account.account.id().uuid(), account)
-            .is_some_and(|twin| twin != account)
-        {
+        if wanted.insert(account.account.id().uuid(), account).is_some_and(|twin| twin != account) {
             return Err(differs(account));
         }
     }
@@ -228,9 +203,7 @@ pub async fn open_accounts_in_tx(
         return Ok(0);
     }
     let ids: Vec<Uuid> = wanted.keys().copied().collect();
-    let column = |value: fn(&NewAccount) -> String| -> Vec<String> {
-        wanted.values().map(|a| value(a)).collect()
-    };
+    let column = |value: fn(&NewAccount) -> String| -> Vec<String> { wanted.values().map(|a| value(a)).collect() };
     let opened = sqlx::query(
         "insert into ledger_accounts (id, book, name, kind, currency, bounded, partner_id, opened_at)
          select id, book, name, kind, currency, bounded, partner_id, $8
@@ -258,12 +231,10 @@ pub async fn open_accounts_in_tx(
     .bind(now)
     .execute(&mut *conn)
     .await?;
-    let stored = sqlx::query(
-        "select id, kind, currency, bounded, partner_id from ledger_accounts where id = any($1)",
-    )
-    .bind(&ids)
-    .fetch_all(&mut *conn)
-    .await?;
+    let stored = sqlx::query("select id, kind, currency, bounded, partner_id from ledger_accounts where id = any($1)")
+        .bind(&ids)
+        .fetch_all(&mut *conn)
+        .await?;
     for row in stored {
         let id: Uuid = row.try_get("id")?;
         let Some(account) = wanted.get(&id) else {
@@ -272,8 +243,7 @@ pub async fn open_accounts_in_tx(
         let same = row.try_get::<String, _>("kind")? == account.kind.letter()
             && row.try_get::<String, _>("currency")? == account.currency.code()
             && row.try_get::<bool, _>("bounded")? == account.bounded
-            && row.try_get::<Option<Uuid>, _>("partner_id")?
-                == account.partner.map(PartnerId::uuid);
+            && row.try_get::<Option<Uuid>, _>("partner_id")? == account.partner.map(PartnerId::uuid);
         if !same {
             return Err(differs(account));
         }
@@ -282,10 +252,7 @@ pub async fn open_accounts_in_tx(
 }
 
 fn differs(account: &NewAccount) -> LedgerError {
-    LedgerError::AccountDiffers {
-        book: account.account.book.to_string(),
-        name: account.account.name.to_string(),
-    }
+    LedgerError::AccountDiffers { book: account.account.book.to_string(), name: account.account.name.to_string() }
 }
 
 #[cfg(test)]
@@ -298,10 +265,7 @@ mod tests {
         assert_eq!(bank.id(), AccountRef::platform(String::from("bank")).id());
         assert_eq!(bank.id().uuid().get_version_num(), 8);
         assert_ne!(bank.id(), AccountRef::platform("tax").id());
-        assert_ne!(
-            bank.id(),
-            AccountRef::mirror(PartnerId(Uuid::nil()), "bank").id()
-        );
+        assert_ne!(bank.id(), AccountRef::mirror(PartnerId(Uuid::nil()), "bank").id());
     }
 
     #[test]

@@ -27,11 +27,7 @@ pub struct Key {
 impl Key {
     /// The first generation of a movement.
     pub fn new(subject: Uuid, movement: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            subject,
-            movement: movement.into(),
-            generation: 1,
-        }
+        Self { subject, movement: movement.into(), generation: 1 }
     }
 
     /// The same movement in another generation.
@@ -70,25 +66,8 @@ pub struct Posting {
 
 impl Posting {
     /// Debit, credit, amount, at a moment, under a key.
-    pub const fn new(
-        key: Key,
-        debit: AccountRef,
-        credit: AccountRef,
-        amount: Money,
-        at: DateTime<Utc>,
-    ) -> Self {
-        Self {
-            key,
-            debit,
-            credit,
-            amount,
-            fact: false,
-            evidence: None,
-            corrects: None,
-            detail: None,
-            partner: None,
-            at,
-        }
+    pub const fn new(key: Key, debit: AccountRef, credit: AccountRef, amount: Money, at: DateTime<Utc>) -> Self {
+        Self { key, debit, credit, amount, fact: false, evidence: None, corrects: None, detail: None, partner: None, at }
     }
 
     /// With the stored message or document that proves it.
@@ -154,13 +133,7 @@ pub struct Ending {
 impl Ending {
     /// An end of a hold, at a moment, under its own key.
     pub const fn new(hold: Key, key: Key, at: DateTime<Utc>) -> Self {
-        Self {
-            hold,
-            key,
-            evidence: None,
-            detail: None,
-            at,
-        }
+        Self { hold, key, evidence: None, detail: None, at }
     }
 
     /// With the stored message or document that proves it.
@@ -254,10 +227,7 @@ impl TransferKind {
             "post" => Self::Post,
             "void" => Self::Void,
             other => {
-                return Err(LedgerError::UnknownWord {
-                    what: "transfer kind",
-                    value: other.to_owned(),
-                });
+                return Err(LedgerError::UnknownWord { what: "transfer kind", value: other.to_owned() });
             }
         })
     }

@@ -56,14 +56,8 @@ impl Bound {
 
     /// After a change; `None` when it leaves its range. What is held never falls below zero: each release was held before.
     pub fn plus(self, delta: Self) -> Option<Self> {
-        let held = self
-            .held
-            .checked_add(delta.held)
-            .filter(|held| *held >= 0)?;
-        Some(Self {
-            posted: self.posted.checked_add(delta.posted)?,
-            held,
-        })
+        let held = self.held.checked_add(delta.held).filter(|held| *held >= 0)?;
+        Some(Self { posted: self.posted.checked_add(delta.posted)?, held })
     }
 }
 
@@ -105,40 +99,10 @@ impl Content {
     pub fn effects(&self) -> [(AccountId, Bound); 2] {
         let amount = self.amount;
         let (debit, credit) = match self.kind {
-            TransferKind::Posted => (
-                Bound {
-                    posted: -amount,
-                    held: 0,
-                },
-                Bound {
-                    posted: amount,
-                    held: 0,
-                },
-            ),
-            TransferKind::Pending => (
-                Bound {
-                    posted: 0,
-                    held: amount,
-                },
-                Bound::default(),
-            ),
-            TransferKind::Post => (
-                Bound {
-                    posted: -amount,
-                    held: -amount,
-                },
-                Bound {
-                    posted: amount,
-                    held: 0,
-                },
-            ),
-            TransferKind::Void => (
-                Bound {
-                    posted: 0,
-                    held: -amount,
-                },
-                Bound::default(),
-            ),
+            TransferKind::Posted => (Bound { posted: -amount, held: 0 }, Bound { posted: amount, held: 0 }),
+            TransferKind::Pending => (Bound { posted: 0, held: amount }, Bound::default()),
+            TransferKind::Post => (Bound { posted: -amount, held: -amount }, Bound { posted: amount, held: 0 }),
+            TransferKind::Void => (Bound { posted: 0, held: -amount }, Bound::default()),
         };
         [(self.debit, debit), (self.credit, credit)]
     }
@@ -173,28 +137,14 @@ pub struct Plan {
 /// Decides a batch. `ids` gives the id that each command's transfer gets if it is written; commands beyond its length are
 /// not decided.
 pub fn decide(state: State, ids: &[TransferId], commands: &[Command]) -> Plan {
-    let mut books = Books {
-        state,
-        added: HashMap::new(),
-        ends: HashMap::new(),
-    };
-    let mut plan = Plan {
-        answers: Vec::with_capacity(commands.len()),
-        rows: Vec::with_capacity(commands.len()),
-    };
+    let mut books = Books { state, added: HashMap::new(), ends: HashMap::new() };
+    let mut plan = Plan { answers: Vec::with_capacity(commands.len()), rows: Vec::with_capacity(commands.len()) };
     for (index, (command, id)) in commands.iter().zip(ids).enumerate() {
         let answer = match books.consider(command, *id) {
             Err(answer) => answer,
             Ok(existing) => {
                 let fact = matches!(command, Command::Post(posting) if posting.fact);
-                plan.rows.push(Row {
-                    command: index,
-                    id: *id,
-                    content: existing.content,
-                    book: existing.book,
-                    partner: existing.partner,
-                    fact,
-                });
+                plan.rows.push(Row { command: index, id: *id, content: existing.content, book: existing.book, partner: existing.partner, fact });
                 Answer::Posted(*id)
             }
         };
@@ -223,9 +173,7 @@ impl<'a> Books<'a> {
             return Err(Answer::Invalid(Invalid::BadKey));
         }
         let new = match command {
-            Command::Post(posting) | Command::Hold(posting) => {
-                self.consider_posting(posting, command.kind(), id)?
-            }
+            Command::Post(posting) | Command::Hold(posting) => self.consider_posting(posting, command.kind(), id)?,
             Command::PostHold(ending) => self.consider_ending(ending, Ended::Post, id)?,
             Command::VoidHold(ending) => self.consider_ending(ending, Ended::Void, id)?,
         };
@@ -234,12 +182,7 @@ impl<'a> Books<'a> {
         Ok(new)
     }
 
-    fn consider_posting(
-        &self,
-        posting: &Posting,
-        kind: TransferKind,
-        id: TransferId,
-    ) -> Result<Existing, Answer> {
+    fn consider_posting(&self, posting: &Posting, kind: TransferKind, id: TransferId) -> Result<Existing, Answer> {
         sound(posting, kind).map_err(Answer::Invalid)?;
         let content = Content {
             kind,
@@ -252,115 +195,61 @@ impl<'a> Books<'a> {
         self.fresh(&posting.key, &content)?;
         let debit = self.account(&posting.debit)?;
         let credit = self.account(&posting.credit)?;
-        if debit.currency != posting.amount.currency()
-            || credit.currency != posting.amount.currency()
-        {
+        if debit.currency != posting.amount.currency() || credit.currency != posting.amount.currency() {
             return Err(Answer::Invalid(Invalid::CurrencyDiffers));
         }
-        if posting
-            .corrects
-            .is_some_and(|corrected| !self.state.correctable.contains(&corrected))
-        {
+        if posting.corrects.is_some_and(|corrected| !self.state.correctable.contains(&corrected)) {
             return Err(Answer::Invalid(Invalid::CorrectsUnknown));
         }
-        let partner = one_partner([posting.partner, debit.partner, credit.partner])
-            .map_err(Answer::Invalid)?;
+        let partner = one_partner([posting.partner, debit.partner, credit.partner]).map_err(Answer::Invalid)?;
         if let Some(bound) = debit.bound.filter(|_| !posting.fact)
             && bound.available() < content.amount
         {
-            return Err(Answer::Insufficient {
-                available: Money::from_minor(bound.available()),
-                needed: posting.amount,
-            });
+            return Err(Answer::Insufficient { available: Money::from_minor(bound.available()), needed: posting.amount });
         }
-        Ok(Existing {
-            id,
-            content,
-            book: posting.debit.book,
-            partner,
-            ended: None,
-        })
+        Ok(Existing { id, content, book: posting.debit.book, partner, ended: None })
     }
 
-    fn consider_ending(
-        &self,
-        ending: &Ending,
-        as_: Ended,
-        id: TransferId,
-    ) -> Result<Existing, Answer> {
+    fn consider_ending(&self, ending: &Ending, as_: Ended, id: TransferId) -> Result<Existing, Answer> {
         let own = self.standing(&ending.key).copied();
-        let hold = self
-            .standing(&ending.hold)
-            .filter(|hold| hold.content.kind == TransferKind::Pending)
-            .copied();
+        let hold = self.standing(&ending.hold).filter(|hold| hold.content.kind == TransferKind::Pending).copied();
         let Some(hold) = hold else {
-            return Err(own.map_or(Answer::NoSuchHold, |own| Answer::KeyConflict {
-                existing: own.id,
-            }));
+            return Err(own.map_or(Answer::NoSuchHold, |own| Answer::KeyConflict { existing: own.id }));
         };
         let kind = match as_ {
             Ended::Post => TransferKind::Post,
             Ended::Void => TransferKind::Void,
         };
-        let content = Content {
-            kind,
-            resolves: Some(hold.id),
-            corrects: None,
-            ..hold.content
-        };
+        let content = Content { kind, resolves: Some(hold.id), corrects: None, ..hold.content };
         self.fresh(&ending.key, &content)?;
         if let Some((as_, by)) = hold.ended.or_else(|| self.ends.get(&hold.id).copied()) {
             return Err(Answer::HoldEnded { as_, by });
         }
-        Ok(Existing {
-            id,
-            content,
-            book: hold.book,
-            partner: hold.partner,
-            ended: None,
-        })
+        Ok(Existing { id, content, book: hold.book, partner: hold.partner, ended: None })
     }
 
     /// Nothing stands under the key yet; otherwise what to say.
     fn fresh(&self, key: &Key, content: &Content) -> Result<(), Answer> {
         match self.standing(key) {
             None => Ok(()),
-            Some(existing) if existing.content == *content => {
-                Err(Answer::AlreadyPosted(existing.id))
-            }
-            Some(existing) => Err(Answer::KeyConflict {
-                existing: existing.id,
-            }),
+            Some(existing) if existing.content == *content => Err(Answer::AlreadyPosted(existing.id)),
+            Some(existing) => Err(Answer::KeyConflict { existing: existing.id }),
         }
     }
 
     fn account(&self, account: &AccountRef) -> Result<Account, Answer> {
         let id = account.id();
-        self.state
-            .accounts
-            .get(&id)
-            .copied()
-            .ok_or(Answer::UnknownAccount(id))
+        self.state.accounts.get(&id).copied().ok_or(Answer::UnknownAccount(id))
     }
 
     /// Puts a row into effect: both balances, and the end of the hold. All or nothing.
     fn apply(&mut self, new: &Existing) -> Result<(), Answer> {
         let mut changed = [None, None];
         for (slot, (id, delta)) in changed.iter_mut().zip(new.content.effects()) {
-            let Some(bound) = self
-                .state
-                .accounts
-                .get(&id)
-                .and_then(|account| account.bound)
-            else {
+            let Some(bound) = self.state.accounts.get(&id).and_then(|account| account.bound) else {
                 continue;
             };
-            *slot = Some((
-                id,
-                bound
-                    .plus(delta)
-                    .ok_or(Answer::Invalid(Invalid::OutOfRange))?,
-            ));
+            *slot = Some((id, bound.plus(delta).ok_or(Answer::Invalid(Invalid::OutOfRange))?));
         }
         for (id, bound) in changed.into_iter().flatten() {
             if let Some(account) = self.state.accounts.get_mut(&id) {

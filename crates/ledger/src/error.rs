@@ -7,14 +7,10 @@ use pv_kernel::ids::AccountId;
 pub enum LedgerError {
     /// Another transaction wrote the same key, or ended the same hold, at the same moment. Roll back and run the whole step
     /// again: the second run sees what the other one wrote.
-    #[error(
-        "posting met a concurrent transaction on the same rows: nothing was written, roll back and run the step again"
-    )]
+    #[error("posting met a concurrent transaction on the same rows: nothing was written, roll back and run the step again")]
     Race,
     /// A batch over the cap. Nothing was written.
-    #[error(
-        "posting a batch of {given} commands: at most {cap} are taken at once, nothing was written"
-    )]
+    #[error("posting a batch of {given} commands: at most {cap} are taken at once, nothing was written")]
     TooMany {
         /// How many commands were given.
         given: usize,
@@ -22,9 +18,7 @@ pub enum LedgerError {
         cap: usize,
     },
     /// Accounts were opened under a name that exists with other properties.
-    #[error(
-        "opening the account {name} in the book {book}: it exists with another kind, bound, currency or partner"
-    )]
+    #[error("opening the account {name} in the book {book}: it exists with another kind, bound, currency or partner")]
     AccountDiffers {
         /// The book.
         book: String,
@@ -40,9 +34,7 @@ pub enum LedgerError {
         name: String,
     },
     /// A stored row contradicts the ledger's own rules. `verify` names it.
-    #[error(
-        "the ledger contradicts itself at account {account}: {what}; nothing was written, run verify"
-    )]
+    #[error("the ledger contradicts itself at account {account}: {what}; nothing was written, run verify")]
     Broken {
         /// The account at which it was seen.
         account: AccountId,
@@ -72,19 +64,13 @@ impl LedgerError {
 impl From<sqlx::Error> for LedgerError {
     /// Serialisation failures, deadlocks and a lost race on a hold are [`LedgerError::Race`].
     fn from(error: sqlx::Error) -> Self {
-        let race = error
-            .as_database_error()
-            .is_some_and(|db| match db.code().as_deref() {
-                Some("40001" | "40P01") => true,
-                // Two ended one hold; or a hold whose own row lost the race on its key was ended in the same batch.
-                Some("23505") => db.constraint() == Some("ledger_transfers_resolves"),
-                Some("23503") => db.constraint() == Some("ledger_transfers_hold"),
-                _ => false,
-            });
-        if race {
-            Self::Race
-        } else {
-            Self::Database(error)
-        }
+        let race = error.as_database_error().is_some_and(|db| match db.code().as_deref() {
+            Some("40001" | "40P01") => true,
+            // Two ended one hold; or a hold whose own row lost the race on its key was ended in the same batch.
+            Some("23505") => db.constraint() == Some("ledger_transfers_resolves"),
+            Some("23503") => db.constraint() == Some("ledger_transfers_hold"),
+            _ => false,
+        });
+        if race { Self::Race } else { Self::Database(error) }
     }
 }

@@ -22,17 +22,10 @@ pub struct FoldReport {
 
 /// Folds at most `limit` transfers. One fold runs at a time: the cursor row is locked until the caller's transaction ends.
 /// A transaction that posted transfers itself cannot fold them.
-pub async fn fold_in_tx(
-    conn: &mut PgConnection,
-    limit: i64,
-    now: DateTime<Utc>,
-) -> Result<FoldReport, LedgerError> {
+pub async fn fold_in_tx(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> Result<FoldReport, LedgerError> {
     let limit = limit.max(1);
     // A statement of its own: the one below must see what the last fold committed while we waited for its lock.
-    let cursor =
-        sqlx::query("select xid::text as xid, transfer_id from ledger_fold_cursor for update")
-            .fetch_one(&mut *conn)
-            .await?;
+    let cursor = sqlx::query("select xid::text as xid, transfer_id from ledger_fold_cursor for update").fetch_one(&mut *conn).await?;
     // Index: ledger_transfers_fold (xid, id).
     let row = sqlx::query(
         "with batch as materialized (
@@ -83,9 +76,5 @@ pub async fn fold_in_tx(
     .fetch_one(&mut *conn)
     .await?;
     let taken: i64 = row.try_get("taken")?;
-    Ok(FoldReport {
-        taken,
-        entries: row.try_get("entries")?,
-        more: taken == limit,
-    })
+    Ok(FoldReport { taken, entries: row.try_get("entries")?, more: taken == limit })
 }

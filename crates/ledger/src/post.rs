@@ -25,25 +25,14 @@ pub const BATCH_CAP: usize = 2_000;
 /// `ids` gives the new transfers' ids (rising within the batch), `now` is when they are recorded.
 ///
 /// Errors: on any error the caller must roll back. [`LedgerError::Race`] asks to run the whole step again.
-pub async fn post_in_tx(
-    conn: &mut PgConnection,
-    ids: &dyn Ids,
-    now: DateTime<Utc>,
-    commands: &[Command],
-) -> Result<Vec<Answer>, LedgerError> {
+pub async fn post_in_tx(conn: &mut PgConnection, ids: &dyn Ids, now: DateTime<Utc>, commands: &[Command]) -> Result<Vec<Answer>, LedgerError> {
     if commands.len() > BATCH_CAP {
-        return Err(LedgerError::TooMany {
-            given: commands.len(),
-            cap: BATCH_CAP,
-        });
+        return Err(LedgerError::TooMany { given: commands.len(), cap: BATCH_CAP });
     }
     if commands.is_empty() {
         return Ok(Vec::new());
     }
-    let mut state = State {
-        accounts: lock_accounts(conn, commands).await?,
-        ..State::default()
-    };
+    let mut state = State { accounts: lock_accounts(conn, commands).await?, ..State::default() };
     // After the locks, and in a new statement: so that it sees what the last holder of the locks committed.
     state.keys = read_keys(conn, &keys_of(commands)).await?;
     check_holds_are_locked(&state, commands)?;
@@ -55,11 +44,7 @@ pub async fn post_in_tx(
         plan = settle_race(conn, state.clone(), &new_ids, commands, &plan).await?;
     }
     write_balances(conn, now, &state, &plan.rows).await?;
-    tracing::debug!(
-        commands = commands.len(),
-        written = plan.rows.len(),
-        "ledger batch posted"
-    );
+    tracing::debug!(commands = commands.len(), written = plan.rows.len(), "ledger batch posted");
     Ok(plan.answers)
 }
 
@@ -74,12 +59,7 @@ fn rising_ids(ids: &dyn Ids, now: DateTime<Utc>, count: usize) -> Vec<TransferId
 fn keys_of(commands: &[Command]) -> Vec<&Key> {
     let mut seen = HashSet::with_capacity(commands.len());
     let holds = commands.iter().filter_map(hold_of);
-    commands
-        .iter()
-        .map(Command::key)
-        .chain(holds)
-        .filter(|key| seen.insert(*key))
-        .collect()
+    commands.iter().map(Command::key).chain(holds).filter(|key| seen.insert(*key)).collect()
 }
 
 const fn hold_of(command: &Command) -> Option<&Key> {
@@ -90,10 +70,7 @@ const fn hold_of(command: &Command) -> Option<&Key> {
 }
 
 /// Reads all accounts of the batch and locks the balances of the bounded ones, in the order of their ids.
-async fn lock_accounts(
-    conn: &mut PgConnection,
-    commands: &[Command],
-) -> Result<HashMap<AccountId, Account>, LedgerError> {
+async fn lock_accounts(conn: &mut PgConnection, commands: &[Command]) -> Result<HashMap<AccountId, Account>, LedgerError> {
     let mut wanted: BTreeSet<Uuid> = BTreeSet::new();
     for command in commands {
         if let Command::Post(posting) | Command::Hold(posting) = command {
@@ -102,11 +79,7 @@ async fn lock_accounts(
         }
     }
     let mut seen = HashSet::new();
-    let holds: Vec<&Key> = commands
-        .iter()
-        .filter_map(hold_of)
-        .filter(|key| seen.insert(*key))
-        .collect();
+    let holds: Vec<&Key> = commands.iter().filter_map(hold_of).filter(|key| seen.insert(*key)).collect();
     if !holds.is_empty() {
         // Only to learn the accounts of the holds: transfers never change. Whether a hold still stands is read after the lock.
         for existing in read_keys(conn, &holds).await?.values() {
@@ -133,24 +106,15 @@ fn account_of(row: &PgRow) -> Result<(AccountId, Account), LedgerError> {
     let id = AccountId(row.try_get("id")?);
     let currency: String = row.try_get("currency")?;
     if currency != Currency::KES.code() {
-        return Err(LedgerError::UnknownWord {
-            what: "currency",
-            value: currency,
-        });
+        return Err(LedgerError::UnknownWord { what: "currency", value: currency });
     }
-    let balance = match (
-        row.try_get::<Option<i64>, _>("posted_minor")?,
-        row.try_get::<Option<i64>, _>("held_minor")?,
-    ) {
+    let balance = match (row.try_get::<Option<i64>, _>("posted_minor")?, row.try_get::<Option<i64>, _>("held_minor")?) {
         (Some(posted), Some(held)) => Some(Bound { posted, held }),
         _ => None,
     };
     let bound = match (row.try_get::<bool, _>("bounded")?, balance) {
         (true, None) => {
-            return Err(LedgerError::Broken {
-                account: id,
-                what: "it is bounded and has no balance row",
-            });
+            return Err(LedgerError::Broken { account: id, what: "it is bounded and has no balance row" });
         }
         (true, Some(balance)) => Some(balance),
         (false, _) => None,
@@ -166,10 +130,7 @@ fn account_of(row: &PgRow) -> Result<(AccountId, Account), LedgerError> {
 
 /// The transfers that stand under some keys, each with the row that ended it. Index: unique (subject, movement, generation),
 /// and ledger_transfers_resolves. `offset 0` keeps the planner at one index probe per key, also where it planned on an empty table.
-async fn read_keys(
-    conn: &mut PgConnection,
-    keys: &[&Key],
-) -> Result<HashMap<Key, Existing>, LedgerError> {
+async fn read_keys(conn: &mut PgConnection, keys: &[&Key]) -> Result<HashMap<Key, Existing>, LedgerError> {
     let rows = sqlx::query(
         "select k.position, t.id, t.book, t.kind, t.debit, t.credit, t.amount, t.resolves, t.corrects, t.partner_id,
                 e.id as ended_by, e.kind as ended_as
@@ -190,9 +151,7 @@ async fn read_keys(
     let mut standing = HashMap::with_capacity(rows.len());
     for row in rows {
         let position: i64 = row.try_get("position")?;
-        let key = usize::try_from(position - 1)
-            .ok()
-            .and_then(|index| keys.get(index));
+        let key = usize::try_from(position - 1).ok().and_then(|index| keys.get(index));
         if let Some(key) = key {
             standing.insert((*key).clone(), existing_of(&row)?);
         }
@@ -201,16 +160,9 @@ async fn read_keys(
 }
 
 fn existing_of(row: &PgRow) -> Result<Existing, LedgerError> {
-    let ended = match (
-        row.try_get::<Option<Uuid>, _>("ended_by")?,
-        row.try_get::<Option<String>, _>("ended_as")?,
-    ) {
+    let ended = match (row.try_get::<Option<Uuid>, _>("ended_by")?, row.try_get::<Option<String>, _>("ended_as")?) {
         (Some(by), Some(as_)) => {
-            let as_ = if TransferKind::from_word(&as_)? == TransferKind::Void {
-                Ended::Void
-            } else {
-                Ended::Post
-            };
+            let as_ = if TransferKind::from_word(&as_)? == TransferKind::Void { Ended::Void } else { Ended::Post };
             Some((as_, TransferId(by)))
         }
         _ => None,
@@ -235,10 +187,7 @@ fn existing_of(row: &PgRow) -> Result<Existing, LedgerError> {
 /// A hold that appeared between the first look and the locks may stand on accounts that are not locked.
 fn check_holds_are_locked(state: &State, commands: &[Command]) -> Result<(), LedgerError> {
     let locked = |id: AccountId| state.accounts.contains_key(&id);
-    let holds = commands
-        .iter()
-        .filter_map(hold_of)
-        .filter_map(|key| state.keys.get(key));
+    let holds = commands.iter().filter_map(hold_of).filter_map(|key| state.keys.get(key));
     for hold in holds.filter(|hold| hold.content.kind == TransferKind::Pending) {
         if !locked(hold.content.debit) || !locked(hold.content.credit) {
             return Err(LedgerError::Race);
@@ -247,16 +196,11 @@ fn check_holds_are_locked(state: &State, commands: &[Command]) -> Result<(), Led
     Ok(())
 }
 
-async fn read_correctable(
-    conn: &mut PgConnection,
-    commands: &[Command],
-) -> Result<HashSet<TransferId>, LedgerError> {
+async fn read_correctable(conn: &mut PgConnection, commands: &[Command]) -> Result<HashSet<TransferId>, LedgerError> {
     let wanted: BTreeSet<Uuid> = commands
         .iter()
         .filter_map(|command| match command {
-            Command::Post(posting) | Command::Hold(posting) => {
-                posting.corrects.map(TransferId::uuid)
-            }
+            Command::Post(posting) | Command::Hold(posting) => posting.corrects.map(TransferId::uuid),
             Command::PostHold(_) | Command::VoidHold(_) => None,
         })
         .collect();
@@ -272,26 +216,14 @@ async fn read_correctable(
 
 /// Inserts the rows, in the order of their keys so that two batches with the same keys wait for each other instead of
 /// deadlocking. Returns how many were inserted: fewer, where another transaction committed one of the keys since we read them.
-async fn write_rows(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    commands: &[Command],
-    rows: &[Row],
-) -> Result<usize, LedgerError> {
+async fn write_rows(conn: &mut PgConnection, now: DateTime<Utc>, commands: &[Command], rows: &[Row]) -> Result<usize, LedgerError> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let mut pairs: Vec<(&Row, &Command)> = rows
-        .iter()
-        .filter_map(|row| commands.get(row.command).map(|command| (row, command)))
-        .collect();
+    let mut pairs: Vec<(&Row, &Command)> = rows.iter().filter_map(|row| commands.get(row.command).map(|command| (row, command))).collect();
     pairs.sort_by_key(|(_, command)| command.key());
-    let uuids = |value: fn(&Row) -> Uuid| -> Vec<Uuid> {
-        pairs.iter().map(|(row, _)| value(row)).collect()
-    };
-    let optional = |value: fn(&Row) -> Option<Uuid>| -> Vec<Option<Uuid>> {
-        pairs.iter().map(|(row, _)| value(row)).collect()
-    };
+    let uuids = |value: fn(&Row) -> Uuid| -> Vec<Uuid> { pairs.iter().map(|(row, _)| value(row)).collect() };
+    let optional = |value: fn(&Row) -> Option<Uuid>| -> Vec<Option<Uuid>> { pairs.iter().map(|(row, _)| value(row)).collect() };
     let said: Vec<_> = pairs.iter().map(|(_, command)| said(command)).collect();
     let written = sqlx::query(
         "insert into ledger_transfers (id, book, subject, movement, generation, kind, debit, credit, amount, resolves, fact,
@@ -336,16 +268,8 @@ struct Said<'a> {
 
 const fn said(command: &Command) -> Said<'_> {
     match command {
-        Command::Post(posting) | Command::Hold(posting) => Said {
-            evidence: posting.evidence,
-            detail: posting.detail.as_ref(),
-            at: posting.at,
-        },
-        Command::PostHold(ending) | Command::VoidHold(ending) => Said {
-            evidence: ending.evidence,
-            detail: ending.detail.as_ref(),
-            at: ending.at,
-        },
+        Command::Post(posting) | Command::Hold(posting) => Said { evidence: posting.evidence, detail: posting.detail.as_ref(), at: posting.at },
+        Command::PostHold(ending) | Command::VoidHold(ending) => Said { evidence: ending.evidence, detail: ending.detail.as_ref(), at: ending.at },
     }
 }
 
@@ -360,21 +284,9 @@ async fn settle_race(
 ) -> Result<Plan, LedgerError> {
     let planned: Vec<Uuid> = plan.rows.iter().map(|row| row.id.uuid()).collect();
     let inserted: HashSet<Uuid> =
-        sqlx::query_scalar("select id from ledger_transfers where id = any($1)")
-            .bind(&planned)
-            .fetch_all(&mut *conn)
-            .await?
-            .into_iter()
-            .collect();
-    let (stand, lost): (Vec<Row>, Vec<Row>) = plan
-        .rows
-        .iter()
-        .partition(|row| inserted.contains(&row.id.uuid()));
-    let lost_keys: Vec<&Key> = lost
-        .iter()
-        .filter_map(|row| commands.get(row.command))
-        .map(Command::key)
-        .collect();
+        sqlx::query_scalar("select id from ledger_transfers where id = any($1)").bind(&planned).fetch_all(&mut *conn).await?.into_iter().collect();
+    let (stand, lost): (Vec<Row>, Vec<Row>) = plan.rows.iter().partition(|row| inserted.contains(&row.id.uuid()));
+    let lost_keys: Vec<&Key> = lost.iter().filter_map(|row| commands.get(row.command)).map(Command::key).collect();
     let theirs = read_keys(conn, &lost_keys).await?;
     if theirs.len() != lost_keys.len() {
         return Err(LedgerError::Race);
@@ -382,39 +294,19 @@ async fn settle_race(
     state.keys.extend(theirs);
     check_holds_are_locked(&state, commands)?;
     let again = decide(state, new_ids, commands);
-    if again.rows == stand {
-        Ok(again)
-    } else {
-        Err(LedgerError::Race)
-    }
+    if again.rows == stand { Ok(again) } else { Err(LedgerError::Race) }
 }
 
 /// Adds the effect of the written rows to the locked balances.
-async fn write_balances(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    state: &State,
-    rows: &[Row],
-) -> Result<(), LedgerError> {
+async fn write_balances(conn: &mut PgConnection, now: DateTime<Utc>, state: &State, rows: &[Row]) -> Result<(), LedgerError> {
     let mut deltas: BTreeMap<AccountId, Bound> = BTreeMap::new();
     for (account, delta) in rows.iter().flat_map(|row| row.content.effects()) {
-        if state
-            .accounts
-            .get(&account)
-            .is_none_or(|account| account.bound.is_none())
-            || delta == Bound::default()
-        {
+        if state.accounts.get(&account).is_none_or(|account| account.bound.is_none()) || delta == Bound::default() {
             continue;
         }
         let sum = deltas.entry(account).or_default();
-        let (Some(posted), Some(held)) = (
-            sum.posted.checked_add(delta.posted),
-            sum.held.checked_add(delta.held),
-        ) else {
-            return Err(LedgerError::Broken {
-                account,
-                what: "one batch moves more than a balance can hold",
-            });
+        let (Some(posted), Some(held)) = (sum.posted.checked_add(delta.posted), sum.held.checked_add(delta.held)) else {
+            return Err(LedgerError::Broken { account, what: "one batch moves more than a balance can hold" });
         };
         *sum = Bound { posted, held };
     }
@@ -437,9 +329,6 @@ async fn write_balances(
     if written == deltas.len() as u64 {
         Ok(())
     } else {
-        Err(LedgerError::Broken {
-            account: first,
-            what: "a balance row of the batch vanished under its lock",
-        })
+        Err(LedgerError::Broken { account: first, what: "a balance row of the batch vanished under its lock" })
     }
 }

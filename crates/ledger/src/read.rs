@@ -28,11 +28,7 @@ impl Balance {
     fn from_row(row: &PgRow) -> Result<Self, LedgerError> {
         let posted: i64 = row.try_get("posted")?;
         let held: i64 = row.try_get("held")?;
-        Ok(Self {
-            posted: Money::from_minor(posted),
-            held: Money::from_minor(held),
-            available: Money::from_minor(posted.saturating_sub(held)),
-        })
+        Ok(Self { posted: Money::from_minor(posted), held: Money::from_minor(held), available: Money::from_minor(posted.saturating_sub(held)) })
     }
 }
 
@@ -98,10 +94,7 @@ macro_rules! with_tail {
 }
 
 /// The balance of an account; `None` when it was never opened (or is not the caller's to see).
-pub async fn balance(
-    conn: &mut PgConnection,
-    account: AccountId,
-) -> Result<Option<Balance>, LedgerError> {
+pub async fn balance(conn: &mut PgConnection, account: AccountId) -> Result<Option<Balance>, LedgerError> {
     let row = sqlx::query(with_tail!(
         "select case when a.bounded then b.posted_minor
                      else coalesce(f.balance_minor, 0)
@@ -120,10 +113,7 @@ pub async fn balance(
 }
 
 /// All accounts of a book with their balances, by name.
-pub async fn balances(
-    conn: &mut PgConnection,
-    book: Book,
-) -> Result<Vec<AccountBalance>, LedgerError> {
+pub async fn balances(conn: &mut PgConnection, book: Book) -> Result<Vec<AccountBalance>, LedgerError> {
     let rows = sqlx::query(with_tail!(
         ", sums as (select m.account_id, sum(m.delta)::bigint as delta from moved m group by m.account_id),
            held as (select h.debit, sum(h.amount)::bigint as amount from holds h where h.book = $1 group by h.debit)
@@ -158,11 +148,7 @@ pub async fn balances(
 /// What was posted to an account up to and including a moment of business time, credits minus debits. Exact at any time: later
 /// transfers with an earlier `at` change it, as they should. Zero for an account without transfers.
 /// Index: ledger_entries_by_time (account_id, at).
-pub async fn balance_as_of(
-    conn: &mut PgConnection,
-    account: AccountId,
-    at: DateTime<Utc>,
-) -> Result<Money, LedgerError> {
+pub async fn balance_as_of(conn: &mut PgConnection, account: AccountId, at: DateTime<Utc>) -> Result<Money, LedgerError> {
     let minor: i64 = sqlx::query_scalar(
         "select (coalesce((select sum(e.delta_minor) from ledger_entries e where e.account_id = $1 and e.at <= $2), 0)
                + coalesce((select sum(case when t.credit = $1 then t.amount else -t.amount end)
@@ -179,9 +165,7 @@ pub async fn balance_as_of(
 
 /// What is held on an account: the sum of its pending debits. Zero for an account that was never opened.
 pub async fn held(conn: &mut PgConnection, account: AccountId) -> Result<Money, LedgerError> {
-    Ok(balance(conn, account)
-        .await?
-        .map_or(Money::ZERO, |balance| balance.held))
+    Ok(balance(conn, account).await?.map_or(Money::ZERO, |balance| balance.held))
 }
 
 /// The holds of a book that have not ended, oldest first.
@@ -199,11 +183,7 @@ pub async fn pending(conn: &mut PgConnection, book: Book) -> Result<Vec<Hold>, L
         .map(|row| {
             Ok(Hold {
                 transfer: TransferId(row.try_get("id")?),
-                key: Key::new(
-                    row.try_get("subject")?,
-                    row.try_get::<String, _>("movement")?,
-                )
-                .generation(row.try_get("generation")?),
+                key: Key::new(row.try_get("subject")?, row.try_get::<String, _>("movement")?).generation(row.try_get("generation")?),
                 debit: AccountId(row.try_get("debit")?),
                 credit: AccountId(row.try_get("credit")?),
                 amount: Money::from_minor(row.try_get("amount")?),

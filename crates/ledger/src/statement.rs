@@ -89,11 +89,7 @@ impl Transfer {
         Ok(Self {
             id: TransferId(row.try_get("id")?),
             book: row.try_get::<String, _>("book")?.parse()?,
-            key: Key::new(
-                row.try_get("subject")?,
-                row.try_get::<String, _>("movement")?,
-            )
-            .generation(row.try_get("generation")?),
+            key: Key::new(row.try_get("subject")?, row.try_get::<String, _>("movement")?).generation(row.try_get("generation")?),
             kind: TransferKind::from_word(row.try_get("kind")?)?,
             debit: AccountId(row.try_get("debit")?),
             credit: AccountId(row.try_get("credit")?),
@@ -123,44 +119,20 @@ macro_rules! statement_from {
 
 /// A page of the statement of an account, as far as the fold has come. At most [`PAGE_CAP`] rows.
 /// Index: primary key (account_id, position).
-pub async fn statement(
-    conn: &mut PgConnection,
-    account: AccountId,
-    cursor: Cursor,
-    limit: i64,
-) -> Result<StatementPage, LedgerError> {
+pub async fn statement(conn: &mut PgConnection, account: AccountId, cursor: Cursor, limit: i64) -> Result<StatementPage, LedgerError> {
     let limit = limit.clamp(1, PAGE_CAP);
     let (query, position) = match cursor {
-        Cursor::Newest => (
-            sqlx::query(statement_from!(
-                "where e.account_id = $1 and e.position < $2 order by e.position desc limit $3"
-            )),
-            i64::MAX,
-        ),
-        Cursor::Before(position) => (
-            sqlx::query(statement_from!(
-                "where e.account_id = $1 and e.position < $2 order by e.position desc limit $3"
-            )),
-            position,
-        ),
-        Cursor::After(position) => (
-            sqlx::query(statement_from!(
-                "where e.account_id = $1 and e.position > $2 order by e.position limit $3"
-            )),
-            position,
-        ),
+        Cursor::Newest => (sqlx::query(statement_from!("where e.account_id = $1 and e.position < $2 order by e.position desc limit $3")), i64::MAX),
+        Cursor::Before(position) => {
+            (sqlx::query(statement_from!("where e.account_id = $1 and e.position < $2 order by e.position desc limit $3")), position)
+        }
+        Cursor::After(position) => {
+            (sqlx::query(statement_from!("where e.account_id = $1 and e.position > $2 order by e.position limit $3")), position)
+        }
     };
     // One more than asked for tells whether there is a next page.
-    let found = query
-        .bind(account.uuid())
-        .bind(position)
-        .bind(limit + 1)
-        .fetch_all(conn)
-        .await?;
-    let mut rows = found
-        .iter()
-        .map(|row| statement_row(row, account))
-        .collect::<Result<Vec<_>, _>>()?;
+    let found = query.bind(account.uuid()).bind(position).bind(limit + 1).fetch_all(conn).await?;
+    let mut rows = found.iter().map(|row| statement_row(row, account)).collect::<Result<Vec<_>, _>>()?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > wanted;
     rows.truncate(wanted);
@@ -177,20 +149,13 @@ fn statement_row(row: &PgRow, account: AccountId) -> Result<StatementRow, Ledger
         position: row.try_get("position")?,
         delta: Money::from_minor(row.try_get("delta_minor")?),
         balance: Money::from_minor(row.try_get("balance_minor")?),
-        other: if transfer.debit == account {
-            transfer.credit
-        } else {
-            transfer.debit
-        },
+        other: if transfer.debit == account { transfer.credit } else { transfer.debit },
         transfer,
     })
 }
 
 /// All transfers of some subjects, in the order in which they were written. Index: unique (subject, movement, generation).
-pub async fn transfers_of(
-    conn: &mut PgConnection,
-    subjects: &[Uuid],
-) -> Result<Vec<Transfer>, LedgerError> {
+pub async fn transfers_of(conn: &mut PgConnection, subjects: &[Uuid]) -> Result<Vec<Transfer>, LedgerError> {
     let rows = sqlx::query(
         "select id, book, subject, movement, generation, kind, debit, credit, amount, resolves, fact, evidence, corrects, detail,
                 partner_id, at, recorded_at

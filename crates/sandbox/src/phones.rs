@@ -83,10 +83,7 @@ pub struct CustomerLimits {
 
 impl Default for CustomerLimits {
     fn default() -> Self {
-        Self {
-            daily_cents: 50_000_000,
-            balance_cents: 50_000_000,
-        }
+        Self { daily_cents: 50_000_000, balance_cents: 50_000_000 }
     }
 }
 
@@ -112,35 +109,23 @@ impl Default for Phones {
 impl Phones {
     /// Phones that appear by themselves: any Kenyan mobile number is a registered customer with an invented name.
     pub fn new() -> Self {
-        Self {
-            directory: Arc::new(Mutex::new(Directory {
-                open: true,
-                ..Directory::default()
-            })),
-        }
+        Self { directory: Arc::new(Mutex::new(Directory { open: true, ..Directory::default() })) }
     }
 
     /// Only numbers that were registered exist.
     pub fn strict() -> Self {
-        Self {
-            directory: Arc::default(),
-        }
+        Self { directory: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Directory> {
         // A panic elsewhere while the lock was held cannot leave a phone half changed: each change is one step.
-        self.directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a customer of M-Pesa, or renames one.
     pub fn register(&self, msisdn: &str, name: &str) {
         let mut directory = self.lock();
-        let phone = directory
-            .phones
-            .entry(msisdn.to_owned())
-            .or_insert_with(|| Phone::new(msisdn));
+        let phone = directory.phones.entry(msisdn.to_owned()).or_insert_with(|| Phone::new(msisdn));
         name.clone_into(&mut phone.name);
         phone.on_mpesa = true;
     }
@@ -148,30 +133,19 @@ impl Phones {
     /// A line that takes texts but has no M-Pesa.
     pub fn register_without_mpesa(&self, msisdn: &str) {
         let mut directory = self.lock();
-        directory
-            .phones
-            .entry(msisdn.to_owned())
-            .or_insert_with(|| Phone::new(msisdn))
-            .on_mpesa = false;
+        directory.phones.entry(msisdn.to_owned()).or_insert_with(|| Phone::new(msisdn)).on_mpesa = false;
     }
 
     /// Sets the opening balance in KES cents, for tests of the customer's limits. This is not a payment.
     pub fn set_balance(&self, msisdn: &str, cents: i64) {
         let mut directory = self.lock();
-        directory
-            .phones
-            .entry(msisdn.to_owned())
-            .or_insert_with(|| Phone::new(msisdn))
-            .balance_cents = cents;
+        directory.phones.entry(msisdn.to_owned()).or_insert_with(|| Phone::new(msisdn)).balance_cents = cents;
     }
 
     /// The name M-Pesa shows for a number; `None` when the number has no M-Pesa.
     pub fn name_of(&self, msisdn: &str) -> Option<String> {
         let mut directory = self.lock();
-        directory
-            .find(msisdn)
-            .filter(|phone| phone.on_mpesa)
-            .map(|phone| phone.name.clone())
+        directory.find(msisdn).filter(|phone| phone.on_mpesa).map(|phone| phone.name.clone())
     }
 
     /// One phone, as it is now.
@@ -181,37 +155,24 @@ impl Phones {
 
     /// The balance in KES cents; 0 for a number nobody has met.
     pub fn balance(&self, msisdn: &str) -> i64 {
-        self.lock()
-            .phones
-            .get(msisdn)
-            .map_or(0, |phone| phone.balance_cents)
+        self.lock().phones.get(msisdn).map_or(0, |phone| phone.balance_cents)
     }
 
     /// All money one number received, oldest first, without copying the texts.
     pub fn received(&self, msisdn: &str) -> Vec<ReceivedMoney> {
-        self.lock()
-            .phones
-            .get(msisdn)
-            .map(|phone| phone.received.clone())
-            .unwrap_or_default()
+        self.lock().phones.get(msisdn).map(|phone| phone.received.clone()).unwrap_or_default()
     }
 
     /// The texts of one number, oldest first.
     pub fn inbox(&self, msisdn: &str) -> Vec<Sms> {
-        self.lock()
-            .phones
-            .get(msisdn)
-            .map(|phone| phone.inbox.clone())
-            .unwrap_or_default()
+        self.lock().phones.get(msisdn).map(|phone| phone.inbox.clone()).unwrap_or_default()
     }
 
     /// KES cents that all phones together received from `shortcode` and still have (not sent back).
     pub fn total_received_from(&self, shortcode: &str) -> i64 {
         let directory = self.lock();
         let all = directory.phones.values().flat_map(|phone| &phone.received);
-        all.filter(|money| money.from == shortcode && money.sent_back.is_none())
-            .map(|money| money.cents)
-            .sum()
+        all.filter(|money| money.from == shortcode && money.sent_back.is_none()).map(|money| money.cents).sum()
     }
 
     /// Every phone, by number.
@@ -220,44 +181,21 @@ impl Phones {
     }
 
     /// Puts a text into an inbox. A number that does not exist takes none; `false` then.
-    pub(crate) fn inbox_push(
-        &self,
-        at: DateTime<Utc>,
-        msisdn: &str,
-        sender: &str,
-        text: &str,
-    ) -> bool {
+    pub(crate) fn inbox_push(&self, at: DateTime<Utc>, msisdn: &str, sender: &str, text: &str) -> bool {
         let mut directory = self.lock();
         let Some(phone) = directory.find(msisdn) else {
             return false;
         };
-        phone.inbox.push(Sms {
-            at,
-            sender: sender.to_owned(),
-            text: text.to_owned(),
-        });
+        phone.inbox.push(Sms { at, sender: sender.to_owned(), text: text.to_owned() });
         true
     }
 
     /// Money arrives. Only simulators may say so. Answers the new balance in KES cents.
-    pub(crate) fn credit(
-        &self,
-        at: DateTime<Utc>,
-        msisdn: &str,
-        money: ReceivedMoney,
-        limits: CustomerLimits,
-    ) -> Result<i64, CreditRefused> {
+    pub(crate) fn credit(&self, at: DateTime<Utc>, msisdn: &str, money: ReceivedMoney, limits: CustomerLimits) -> Result<i64, CreditRefused> {
         let mut directory = self.lock();
-        let phone = directory
-            .find(msisdn)
-            .filter(|phone| phone.on_mpesa)
-            .ok_or(CreditRefused::NotRegistered)?;
+        let phone = directory.find(msisdn).filter(|phone| phone.on_mpesa).ok_or(CreditRefused::NotRegistered)?;
         let today = at.with_timezone(&Nairobi).date_naive();
-        let before = if phone.day == Some(today) {
-            phone.received_today_cents
-        } else {
-            0
-        };
+        let before = if phone.day == Some(today) { phone.received_today_cents } else { 0 };
         if before.saturating_add(money.cents) > limits.daily_cents {
             return Err(CreditRefused::DailyLimit);
         }
@@ -277,10 +215,7 @@ impl Phones {
         let Some(phone) = directory.phones.get_mut(msisdn) else {
             return false;
         };
-        let found = phone
-            .received
-            .iter_mut()
-            .find(|money| money.receipt == receipt && money.sent_back.is_none());
+        let found = phone.received.iter_mut().find(|money| money.receipt == receipt && money.sent_back.is_none());
         let Some(money) = found else { return false };
         money.sent_back = Some(reversal.to_owned());
         let cents = money.cents;
@@ -316,27 +251,16 @@ impl Phone {
 /// `254`, then 7 or 1, then eight digits (M-Pesa contract 8.10).
 pub(crate) fn is_kenyan_mobile(msisdn: &str) -> bool {
     let national = msisdn.strip_prefix("254").unwrap_or_default();
-    national.len() == 9
-        && national.starts_with(['7', '1'])
-        && national.bytes().all(|byte| byte.is_ascii_digit())
+    national.len() == 9 && national.starts_with(['7', '1']) && national.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A name that is always the same for the same number.
 fn invented_name(msisdn: &str) -> String {
-    const FIRST: [&str; 8] = [
-        "WANJIKU", "OTIENO", "ACHIENG", "KIPCHOGE", "MWENDE", "HASSAN", "NJERI", "BARASA",
-    ];
-    const LAST: [&str; 7] = [
-        "KAMAU", "ODHIAMBO", "CHEBET", "MUTUA", "ABDI", "WAFULA", "MAINA",
-    ];
-    let number = msisdn.bytes().fold(0_usize, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(usize::from(byte))
-    });
+    const FIRST: [&str; 8] = ["WANJIKU", "OTIENO", "ACHIENG", "KIPCHOGE", "MWENDE", "HASSAN", "NJERI", "BARASA"];
+    const LAST: [&str; 7] = ["KAMAU", "ODHIAMBO", "CHEBET", "MUTUA", "ABDI", "WAFULA", "MAINA"];
+    let number = msisdn.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
     let first = FIRST.get(number % FIRST.len()).copied().unwrap_or("TEST");
-    let last = LAST
-        .get(number / 8 % LAST.len())
-        .copied()
-        .unwrap_or("CUSTOMER");
+    let last = LAST.get(number / 8 % LAST.len()).copied().unwrap_or("CUSTOMER");
     format!("{first} {last}")
 }
 
@@ -348,65 +272,37 @@ mod tests {
 
     fn money(receipt: &str, cents: i64) -> ReceivedMoney {
         let at = DateTime::from_timestamp(1_767_438_309, 0).unwrap();
-        ReceivedMoney {
-            receipt: receipt.to_owned(),
-            cents,
-            from: "600111".to_owned(),
-            at,
-            sent_back: None,
-        }
+        ReceivedMoney { receipt: receipt.to_owned(), cents, from: "600111".to_owned(), at, sent_back: None }
     }
 
     #[test]
     fn money_arrives_once_and_can_be_sent_back_once() {
         let phones = Phones::new();
         let at = money("A", 0).at;
-        assert_eq!(
-            phones.credit(at, NUMBER, money("A", 150_000), CustomerLimits::default()),
-            Ok(150_000)
-        );
+        assert_eq!(phones.credit(at, NUMBER, money("A", 150_000), CustomerLimits::default()), Ok(150_000));
         assert_eq!(phones.total_received_from("600111"), 150_000);
         assert!(phones.send_back(NUMBER, "A", "B"));
         assert!(!phones.send_back(NUMBER, "A", "C"));
-        assert_eq!(
-            (phones.balance(NUMBER), phones.total_received_from("600111")),
-            (0, 0)
-        );
+        assert_eq!((phones.balance(NUMBER), phones.total_received_from("600111")), (0, 0));
     }
 
     #[test]
     fn the_customers_limits_hold_and_the_day_ends_at_midnight_in_nairobi() {
         let phones = Phones::new();
-        let limits = CustomerLimits {
-            daily_cents: 100,
-            balance_cents: 150,
-        };
+        let limits = CustomerLimits { daily_cents: 100, balance_cents: 150 };
         let evening = "2026-01-03T20:59:59Z".parse::<DateTime<Utc>>().unwrap();
         let next_day = "2026-01-03T21:00:00Z".parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(
-            phones.credit(evening, NUMBER, money("A", 100), limits),
-            Ok(100)
-        );
-        assert_eq!(
-            phones.credit(evening, NUMBER, money("B", 1), limits),
-            Err(CreditRefused::DailyLimit)
-        );
-        assert_eq!(
-            phones.credit(next_day, NUMBER, money("B", 51), limits),
-            Err(CreditRefused::MaximumBalance)
-        );
-        assert_eq!(
-            phones.credit(next_day, NUMBER, money("B", 50), limits),
-            Ok(150)
-        );
+        assert_eq!(phones.credit(evening, NUMBER, money("A", 100), limits), Ok(100));
+        assert_eq!(phones.credit(evening, NUMBER, money("B", 1), limits), Err(CreditRefused::DailyLimit));
+        assert_eq!(phones.credit(next_day, NUMBER, money("B", 51), limits), Err(CreditRefused::MaximumBalance));
+        assert_eq!(phones.credit(next_day, NUMBER, money("B", 50), limits), Ok(150));
     }
 
     #[test]
     fn a_strict_directory_knows_only_registered_customers() {
         let phones = Phones::strict();
         let at = money("A", 0).at;
-        let credit =
-            |receipt| phones.credit(at, NUMBER, money(receipt, 1), CustomerLimits::default());
+        let credit = |receipt| phones.credit(at, NUMBER, money(receipt, 1), CustomerLimits::default());
         assert_eq!(credit("A"), Err(CreditRefused::NotRegistered));
         phones.register_without_mpesa(NUMBER);
         assert_eq!(credit("A"), Err(CreditRefused::NotRegistered));

@@ -10,9 +10,7 @@ pub struct Chance {
 impl Chance {
     /// A generator that always gives the same sequence for the same seed.
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: seed ^ 0x9e6c_63d0_676a_9a99,
-        }
+        Self { state: seed ^ 0x9e6c_63d0_676a_9a99 }
     }
 
     /// The next 64 bits.
@@ -60,9 +58,7 @@ impl Chance {
 
     /// `length` characters of `alphabet`, which must be ASCII.
     pub fn text(&mut self, alphabet: &[u8], length: usize) -> String {
-        (0..length)
-            .filter_map(|_| self.pick(alphabet).map(|&byte| char::from(byte)))
-            .collect()
+        (0..length).filter_map(|_| self.pick(alphabet).map(|&byte| char::from(byte))).collect()
     }
 }
 

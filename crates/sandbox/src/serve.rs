@@ -77,11 +77,7 @@ pub struct Sandbox {
 impl Stand {
     /// Names a simulator and its address.
     pub fn new(name: &str, simulator: Shared, address: SocketAddr) -> Self {
-        Self {
-            name: name.to_owned(),
-            simulator,
-            address,
-        }
+        Self { name: name.to_owned(), simulator, address }
     }
 }
 
@@ -95,40 +91,19 @@ impl Sandbox {
             .build()
             .map_err(StartError::Client)?;
         let (stop, stopped) = watch::channel(false);
-        let mut sandbox = Self {
-            addresses: Vec::new(),
-            stop,
-            tasks: JoinSet::new(),
-        };
+        let mut sandbox = Self { addresses: Vec::new(), stop, tasks: JoinSet::new() };
         for stand in stands {
-            let Stand {
-                name,
-                simulator,
-                address,
-            } = stand;
+            let Stand { name, simulator, address } = stand;
             let listening = async {
                 let listener = TcpListener::bind(address).await?;
                 let bound = listener.local_addr()?;
                 Ok::<_, std::io::Error>((listener, bound))
             };
-            let (listener, bound) = listening.await.map_err(|source| StartError::Listen {
-                name: name.clone(),
-                address,
-                source,
-            })?;
+            let (listener, bound) = listening.await.map_err(|source| StartError::Listen { name: name.clone(), address, source })?;
             info!(simulator = %name, address = %bound, "sandbox listens");
-            let party = Arc::new(Party {
-                name: name.clone(),
-                simulator,
-                now: now.clone(),
-                wake: Notify::new(),
-            });
-            sandbox
-                .tasks
-                .spawn(accept(listener, party.clone(), stopped.clone()));
-            sandbox
-                .tasks
-                .spawn(deliver(party, client.clone(), stopped.clone()));
+            let party = Arc::new(Party { name: name.clone(), simulator, now: now.clone(), wake: Notify::new() });
+            sandbox.tasks.spawn(accept(listener, party.clone(), stopped.clone()));
+            sandbox.tasks.spawn(deliver(party, client.clone(), stopped.clone()));
             sandbox.addresses.push((name, bound));
         }
         Ok(sandbox)
@@ -136,16 +111,12 @@ impl Sandbox {
 
     /// Where the simulator of that name listens.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.addresses
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, address)| *address)
+        self.addresses.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
     }
 
     /// `http://address` of the simulator of that name, without a slash at the end.
     pub fn base_url(&self, name: &str) -> Option<String> {
-        self.address(name)
-            .map(|address| format!("http://{address}"))
+        self.address(name).map(|address| format!("http://{address}"))
     }
 
     /// All names and addresses, in the order of `start`.
@@ -172,9 +143,7 @@ struct Party {
 impl Party {
     fn lock(&self) -> MutexGuard<'_, dyn Simulator + 'static> {
         // A simulator that panicked goes on: its state is only books of a sandbox, and the panic was reported.
-        self.simulator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.simulator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -235,10 +204,7 @@ async fn connection(stream: TcpStream, party: Arc<Party>, stopped: watch::Receiv
 #[error("closed without an answer")]
 struct Closed;
 
-async fn answer(
-    party: Arc<Party>,
-    request: http::Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, Closed> {
+async fn answer(party: Arc<Party>, request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Closed> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST_BODY).collect().await else {
         let mut response = Response::new(Bytes::from_static(b"the body is too large or broken"));
@@ -296,12 +262,7 @@ async fn deliver(party: Arc<Party>, client: reqwest::Client, stopped: watch::Rec
 /// One call, and the report of how it ended.
 async fn call(party: &Party, client: &reqwest::Client, delivery: Delivery) {
     let (parts, body) = delivery.request.clone().into_parts();
-    let sent = client
-        .request(parts.method, parts.uri.to_string())
-        .headers(parts.headers)
-        .body(body)
-        .send()
-        .await;
+    let sent = client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body).send().await;
     let status = match sent {
         Ok(response) => {
             let status = response.status().as_u16();

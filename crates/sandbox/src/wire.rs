@@ -54,17 +54,11 @@ pub trait Simulator: Send {
 impl Reply {
     /// An answer without delay.
     pub fn now(response: Response) -> Self {
-        Self {
-            response: Some(response),
-            delay: Duration::ZERO,
-        }
+        Self { response: Some(response), delay: Duration::ZERO }
     }
 
     /// The connection closes without an answer.
     pub fn closed() -> Self {
-        Self {
-            response: None,
-            delay: Duration::ZERO,
-        }
+        Self { response: None, delay: Duration::ZERO }
     }
 }

@@ -25,22 +25,14 @@ impl World {
         let phones = Phones::new();
         let mut sim = DamzaSim::new(phones.clone(), 1, DamzaOptions::default());
         assert!(sim.set_report_url("abcsacco", REPORTS));
-        Self {
-            sim,
-            phones,
-            now: "2025-01-15T06:30:59Z".parse().unwrap(),
-            key: "sim-damza-key",
-        }
+        Self { sim, phones, now: "2025-01-15T06:30:59Z".parse().unwrap(), key: "sim-damza-key" }
     }
 
     fn call(&mut self, method: http::Method, path: &str, body: &str) -> Reply {
         let mut request = Request::new(Bytes::from(body.to_owned()));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().unwrap();
-        request.headers_mut().insert(
-            "authorization",
-            format!("Bearer {}", self.key).parse().unwrap(),
-        );
+        request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse().unwrap());
         self.sim.handle(self.now, &request)
     }
 
@@ -70,24 +62,13 @@ impl World {
         let sent = self.now;
         self.send(&text(digits, "Hello", digits));
         let calls = self.settle(Some(200));
-        calls
-            .iter()
-            .map(|call| {
-                (
-                    body(call)["status"].as_str().unwrap().to_owned(),
-                    (call.at - sent).num_seconds(),
-                )
-            })
-            .collect()
+        calls.iter().map(|call| (body(call)["status"].as_str().unwrap().to_owned(), (call.at - sent).num_seconds())).collect()
     }
 }
 
 fn shown(reply: Reply) -> Option<(u16, Value)> {
     let response = reply.response?;
-    Some((
-        response.status().as_u16(),
-        serde_json::from_slice(response.body()).unwrap(),
-    ))
+    Some((response.status().as_u16(), serde_json::from_slice(response.body()).unwrap()))
 }
 
 fn text(digits: &str, message: &str, reference: &str) -> Value {
@@ -111,10 +92,7 @@ fn a_text_is_accepted_billed_delivered_and_reported_with_a_signature() {
         json!({ "status": "accepted", "message_id": "DMZ-SIM-000001", "reference": "ref-1",
         "segments": 2, "cost": "1.60", "currency": "KES" })
     );
-    assert_eq!(
-        world.get("/v1/account/balance"),
-        (200, json!({ "balance": "9998.40", "currency": "KES" }))
-    );
+    assert_eq!(world.get("/v1/account/balance"), (200, json!({ "balance": "9998.40", "currency": "KES" })));
     assert!(world.phones.inbox("254700000201").is_empty());
 
     let reports = world.settle(Some(200));
@@ -125,22 +103,14 @@ fn a_text_is_accepted_billed_delivered_and_reported_with_a_signature() {
         json!({ "message_id": "DMZ-SIM-000001", "reference": "ref-1", "recipient": "254700000201",
         "status": "DELIVERED", "error_code": null, "error_message": null, "updated_at": "2025-01-15T09:31:02+03:00" })
     );
-    let signature = hex::decode(
-        reports[1].request.headers()["x-damza-signature"]
-            .to_str()
-            .unwrap(),
-    )
-    .unwrap();
+    let signature = hex::decode(reports[1].request.headers()["x-damza-signature"].to_str().unwrap()).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"sim-damza-key");
     hmac::verify(&key, reports[1].request.body(), &signature).unwrap();
 
     let inbox = world.phones.inbox("254700000201");
     assert_eq!((inbox.len(), inbox[0].sender.as_str()), (1, "ABC Bank"));
     let (_, seen) = world.get("/v1/sms/DMZ-SIM-000001");
-    assert_eq!(
-        (seen["status"].as_str(), seen["updated_at"].as_str()),
-        (Some("DELIVERED"), Some("2025-01-15T09:31:02+03:00"))
-    );
+    assert_eq!((seen["status"].as_str(), seen["updated_at"].as_str()), (Some("DELIVERED"), Some("2025-01-15T09:31:02+03:00")));
     assert_eq!(world.get("/v1/sms/DMZ-SIM-000009").0, 404);
     assert_eq!(world.sim.sent().count(), 1);
 }
@@ -151,10 +121,7 @@ fn the_same_reference_sends_once_within_a_day() {
     let first = world.send(&text("201", "Hello", "ref-1")).unwrap();
     assert_eq!(world.send(&text("201", "Hello", "ref-1")).unwrap(), first);
     let (status, other) = world.send(&text("201", "Other", "ref-1")).unwrap();
-    assert_eq!(
-        (status, other["error"]["code"].as_str()),
-        (409, Some("DUPLICATE_REFERENCE"))
-    );
+    assert_eq!((status, other["error"]["code"].as_str()), (409, Some("DUPLICATE_REFERENCE")));
     assert_eq!(world.settle(Some(200)).len(), 2);
     assert_eq!(world.phones.inbox("254700000201").len(), 1);
     world.now += TimeDelta::hours(25);
@@ -164,10 +131,7 @@ fn the_same_reference_sends_once_within_a_day() {
 #[test]
 fn each_refusal_has_its_status_and_code_and_sends_nothing() {
     let mut world = World::new();
-    world.sim.add_account(DamzaAccount {
-        balance_cents: 79,
-        ..DamzaAccount::new("poor", "p", "poor-key")
-    });
+    world.sim.add_account(DamzaAccount { balance_cents: 79, ..DamzaAccount::new("poor", "p", "poor-key") });
     let with = |field: &str, value: &str| {
         let mut message = text("201", "Hello", "r");
         message[field] = json!(value);
@@ -188,11 +152,7 @@ fn each_refusal_has_its_status_and_code_and_sends_nothing() {
     ];
     for (message, status, code) in cases {
         let (got, answer) = world.send(&message).unwrap();
-        assert_eq!(
-            (got, answer["error"]["code"].as_str()),
-            (status, Some(code)),
-            "{message}"
-        );
+        assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{message}");
         assert_eq!(answer["status"], "rejected");
         assert_eq!(answer["reference"], "r");
     }
@@ -203,23 +163,14 @@ fn each_refusal_has_its_status_and_code_and_sends_nothing() {
     let mut message = text("201", "Hello", "r");
     (message["username"], message["password"]) = (json!("poor"), json!("p"));
     assert_eq!(world.send(&message).unwrap().0, 402);
-    assert_eq!(
-        shown(world.call(http::Method::POST, "/v1/sms/send", "{"))
-            .unwrap()
-            .0,
-        400
-    );
+    assert_eq!(shown(world.call(http::Method::POST, "/v1/sms/send", "{")).unwrap().0, 400);
     assert_eq!(world.sim.sent().count(), 0);
     assert!(world.settle(Some(200)).is_empty());
 }
 
 #[test]
 fn the_last_three_digits_choose_the_reports() {
-    let named = |list: &[(&str, i64)]| {
-        list.iter()
-            .map(|(status, at)| ((*status).to_owned(), *at))
-            .collect::<Vec<_>>()
-    };
+    let named = |list: &[(&str, i64)]| list.iter().map(|(status, at)| ((*status).to_owned(), *at)).collect::<Vec<_>>();
     let table: [(&str, &[(&str, i64)]); 7] = [
         ("201", &[("SENT", 1), ("DELIVERED", 3)]),
         ("999", &[("SENT", 1), ("DELIVERED", 3)]),
@@ -227,15 +178,7 @@ fn the_last_three_digits_choose_the_reports() {
         ("205", &[("SENT", 1), ("BUFFERED", 2), ("DELIVERED", 20)]),
         ("206", &[("SENT", 1), ("EXPIRED", 5)]),
         ("207", &[]),
-        (
-            "208",
-            &[
-                ("SENT", 1),
-                ("DELIVERED", 3),
-                ("DELIVERED", 3),
-                ("FAILED", 8),
-            ],
-        ),
+        ("208", &[("SENT", 1), ("DELIVERED", 3), ("DELIVERED", 3), ("FAILED", 8)]),
     ];
     for (digits, expected) in table {
         assert_eq!(World::new().reported(digits), named(expected), "{digits}");
@@ -244,11 +187,7 @@ fn the_last_three_digits_choose_the_reports() {
     world.reported("204");
     assert!(world.phones.inbox("254700000204").is_empty());
     world.reported("208");
-    assert_eq!(
-        world.phones.inbox("254700000208").len(),
-        1,
-        "a report sent twice is one text"
-    );
+    assert_eq!(world.phones.inbox("254700000208").len(), 1, "a report sent twice is one text");
     assert_eq!(world.get("/v1/sms/DMZ-SIM-000002").1["status"], "DELIVERED");
 }
 
@@ -258,17 +197,10 @@ fn number_211_loses_the_answer_and_212_reports_before_it() {
     assert!(world.send(&text("211", "Hello", "ref-1")).is_none());
     assert_eq!(world.settle(Some(200)).len(), 2);
     assert_eq!(world.phones.inbox("254700000211").len(), 1);
-    assert_eq!(
-        world.send(&text("211", "Hello", "ref-1")).unwrap().1["message_id"],
-        "DMZ-SIM-000001"
-    );
+    assert_eq!(world.send(&text("211", "Hello", "ref-1")).unwrap().1["message_id"], "DMZ-SIM-000001");
 
     let sent = world.now;
-    let reply = world.call(
-        http::Method::POST,
-        "/v1/sms/send",
-        &text("212", "Hello", "ref-2").to_string(),
-    );
+    let reply = world.call(http::Method::POST, "/v1/sms/send", &text("212", "Hello", "ref-2").to_string());
     let reports = world.settle(Some(200));
     assert_eq!(body(reports.last().unwrap())["status"], "DELIVERED");
     assert!(reports.last().unwrap().at - sent < TimeDelta::from_std(reply.delay).unwrap());
@@ -281,11 +213,8 @@ fn a_report_that_is_not_answered_2xx_is_repeated_after_5_30_and_120_seconds() {
         let sent = world.now;
         world.send(&text("201", "Hello", "ref-1")).unwrap();
         let reports = world.settle(status);
-        let delivered: Vec<i64> = reports
-            .iter()
-            .filter(|report| body(report)["status"] == "DELIVERED")
-            .map(|report| (report.at - sent).num_seconds())
-            .collect();
+        let delivered: Vec<i64> =
+            reports.iter().filter(|report| body(report)["status"] == "DELIVERED").map(|report| (report.at - sent).num_seconds()).collect();
         assert_eq!(delivered, [3, 8, 38, 158]);
         let mut ids: Vec<u64> = reports.iter().map(|report| report.id).collect();
         ids.sort_unstable();
@@ -301,62 +230,16 @@ fn the_dials_turn() {
         *world.sim.faults_mut() = faults;
         let answer = world.send(&text("201", "Hello", "ref-1"));
         let reports = world.settle(Some(200)).len();
-        (
-            answer.map(|(status, _)| status),
-            reports,
-            world.phones.inbox("254700000201").len(),
-        )
+        (answer.map(|(status, _)| status), reports, world.phones.inbox("254700000201").len())
     };
     let none = DamzaFaults::default;
-    assert_eq!(
-        dial(DamzaFaults {
-            down: 1000,
-            ..none()
-        }),
-        (Some(503), 0, 0)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            dropped: 1000,
-            ..none()
-        }),
-        (None, 0, 0)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            rate_limited: 1000,
-            ..none()
-        }),
-        (Some(429), 0, 0)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            answer_lost: 1000,
-            ..none()
-        }),
-        (None, 2, 1)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            report_lost: 1000,
-            ..none()
-        }),
-        (Some(200), 0, 1)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            report_twice: 1000,
-            ..none()
-        }),
-        (Some(200), 3, 1)
-    );
-    assert_eq!(
-        dial(DamzaFaults {
-            undelivered: 1000,
-            ..none()
-        }),
-        (Some(200), 2, 0)
-    );
+    assert_eq!(dial(DamzaFaults { down: 1000, ..none() }), (Some(503), 0, 0));
+    assert_eq!(dial(DamzaFaults { dropped: 1000, ..none() }), (None, 0, 0));
+    assert_eq!(dial(DamzaFaults { rate_limited: 1000, ..none() }), (Some(429), 0, 0));
+    assert_eq!(dial(DamzaFaults { answer_lost: 1000, ..none() }), (None, 2, 1));
+    assert_eq!(dial(DamzaFaults { report_lost: 1000, ..none() }), (Some(200), 0, 1));
+    assert_eq!(dial(DamzaFaults { report_twice: 1000, ..none() }), (Some(200), 3, 1));
+    assert_eq!(dial(DamzaFaults { undelivered: 1000, ..none() }), (Some(200), 2, 0));
 
     let mut world = World::new();
     world.sim.faults_mut().rate_limited = 1000;
@@ -365,17 +248,11 @@ fn the_dials_turn() {
     assert_eq!(reply.response.unwrap().headers()["retry-after"], "2");
 
     let mut world = World::new();
-    *world.sim.faults_mut() = DamzaFaults {
-        slow: 1000,
-        slow_up_to: Duration::from_mins(1),
-        ..none()
-    };
+    *world.sim.faults_mut() = DamzaFaults { slow: 1000, slow_up_to: Duration::from_mins(1), ..none() };
     let replies: Vec<Duration> = (0..20)
         .map(|index| {
             let message = text("201", "Hello", &format!("ref-{index}")).to_string();
-            world
-                .call(http::Method::POST, "/v1/sms/send", &message)
-                .delay
+            world.call(http::Method::POST, "/v1/sms/send", &message).delay
         })
         .collect();
     assert!(replies.iter().any(|delay| *delay > Duration::from_secs(1)));
@@ -388,29 +265,13 @@ fn the_same_seed_and_calls_give_the_same_bytes() {
         let phones = Phones::new();
         let mut sim = DamzaSim::new(phones.clone(), seed, DamzaOptions::default());
         sim.set_report_url("abcsacco", REPORTS);
-        *sim.faults_mut() = DamzaFaults {
-            down: 200,
-            answer_lost: 200,
-            undelivered: 300,
-            report_twice: 300,
-            ..DamzaFaults::default()
-        };
-        let mut world = World {
-            sim,
-            phones,
-            now: DateTime::UNIX_EPOCH,
-            key: "sim-damza-key",
-        };
+        *sim.faults_mut() = DamzaFaults { down: 200, answer_lost: 200, undelivered: 300, report_twice: 300, ..DamzaFaults::default() };
+        let mut world = World { sim, phones, now: DateTime::UNIX_EPOCH, key: "sim-damza-key" };
         let mut wire = Vec::new();
         for index in 0..60 {
             let answer = world.send(&text("201", "Hello", &format!("ref-{index}")));
             wire.push(format!("{answer:?}"));
-            wire.extend(
-                world
-                    .settle(Some(200))
-                    .iter()
-                    .map(|report| format!("{} {}", report.at, body(report))),
-            );
+            wire.extend(world.settle(Some(200)).iter().map(|report| format!("{} {}", report.at, body(report))));
         }
         (wire, world.phones.snapshot())
     };

@@ -10,8 +10,8 @@ use pv_kernel::{
     transport::Transport,
 };
 use pv_sandbox::{
-    daraja::{App, DarajaOptions, DarajaSim, Initiator, Shortcode, encrypt_credential},
     damza::{DamzaAccount, DamzaOptions, DamzaSim},
+    daraja::{App, DarajaOptions, DarajaSim, Initiator, Shortcode, encrypt_credential},
     mifos::{ClientSpec, LoanSpec, MifosOptions, MifosSim, ProductSpec, Profile},
     phones::Phones,
 };
@@ -101,10 +101,10 @@ pub fn dawn(seed: u64) -> DateTime<Utc> {
 fn limits() -> EngineLimits {
     EngineLimits {
         first_ask: std::time::Duration::from_secs(10),
-        longest_ask: std::time::Duration::from_secs(20 * 60),
-        waiting_recheck: std::time::Duration::from_secs(120),
-        balance_every: std::time::Duration::from_secs(600),
-        retry_minutes: std::time::Duration::from_secs(120),
+        longest_ask: std::time::Duration::from_mins(20),
+        waiting_recheck: std::time::Duration::from_mins(2),
+        balance_every: std::time::Duration::from_mins(10),
+        retry_minutes: std::time::Duration::from_mins(2),
         ..EngineLimits::default()
     }
 }
@@ -115,7 +115,11 @@ pub async fn build(db: &Db, seed: u64, partners: usize) -> Result<Town, VaultErr
     let phones = Phones::new();
     let world = Shared::new(World {
         phones: phones.clone(),
-        daraja: DarajaSim::new(phones.clone(), seed, DarajaOptions { apps: Vec::new(), shortcodes: Vec::new(), magic_numbers: false, ..DarajaOptions::default() }),
+        daraja: DarajaSim::new(
+            phones.clone(),
+            seed,
+            DarajaOptions { apps: Vec::new(), shortcodes: Vec::new(), magic_numbers: false, ..DarajaOptions::default() },
+        ),
         mifos: std::collections::BTreeMap::new(),
         damza: DamzaSim::new(phones, seed, DamzaOptions { accounts: Vec::new(), magic_numbers: false }),
     });
@@ -191,7 +195,14 @@ async fn settle(town: &Town, seed: u64, n: usize) -> Result<House, VaultError> {
     };
     let partner = partner::create(&engine, op, new).await?.id;
     let payer = if seed.is_multiple_of(2) { TariffPayer::Rail } else { TariffPayer::Platform };
-    let new = NewShortcode { shortcode: number.clone(), environment: Environment::Sandbox, base_url: "http://mpesa.sim".into(), tariff_payer: payer, requests_per_second: 500, is_default: true };
+    let new = NewShortcode {
+        shortcode: number.clone(),
+        environment: Environment::Sandbox,
+        base_url: "http://mpesa.sim".into(),
+        tariff_payer: payer,
+        requests_per_second: 500,
+        is_default: true,
+    };
     let shortcode = shortcode::create(&engine, op, Some(partner), new, HostRules::OPEN).await?.id;
     credential(&engine, op, shortcode, &number, "Right#2026").await?;
     let mut new = NewCore::new(format!("http://{host}"), "default", "pv-integration", SecretString::from("s3cret"));
@@ -242,7 +253,14 @@ pub async fn credential(engine: &Engine, op: &Actor, shortcode: ShortcodeId, num
 
 fn core(seed: u64, n: usize) -> (u64, u64, MifosSim) {
     let profile = if n.is_multiple_of(2) { Profile::V1_8 } else { Profile::V1_14 };
-    let mut sim = MifosSim::new(MifosOptions { profile, zone: chrono_tz::Africa::Nairobi, seed: seed * 7 + n as u64, transactions_on_holiday: true, transactions_on_non_working_day: true, ..MifosOptions::default() });
+    let mut sim = MifosSim::new(MifosOptions {
+        profile,
+        zone: chrono_tz::Africa::Nairobi,
+        seed: seed * 7 + n as u64,
+        transactions_on_holiday: true,
+        transactions_on_non_working_day: true,
+        ..MifosOptions::default()
+    });
     let product = sim.bank_mut().add_product(ProductSpec::simple("Biashara"));
     let payment_type = sim.bank_mut().add_payment_type("M-Pesa", false);
     (product, payment_type, sim)
@@ -289,4 +307,3 @@ pub fn make_loan(town: &mut Town, house: usize, n: u64, shillings: i64) -> Optio
     h.loans.push(loan);
     Some(loan)
 }
-

@@ -49,8 +49,12 @@ pub async fn check(db: &Db, town: &Town) -> Result<Books, VaultError> {
     .fetch_all(db.worker())
     .await?;
     let payouts: Vec<(String, Uuid, String, Option<String>)> =
-        sqlx::query_as("select rail_id, disbursement_id, state, receipt from payouts where partner_id = any($1)").bind(&partners).fetch_all(db.worker()).await?;
-    let mut books = Books { loans: town.houses.iter().map(|h| h.loans.len()).sum(), paid: rows.iter().filter(|r| r.state == "paid").count(), ..Books::default() };
+        sqlx::query_as("select rail_id, disbursement_id, state, receipt from payouts where partner_id = any($1)")
+            .bind(&partners)
+            .fetch_all(db.worker())
+            .await?;
+    let mut books =
+        Books { loans: town.houses.iter().map(|h| h.loans.len()).sum(), paid: rows.iter().filter(|r| r.state == "paid").count(), ..Books::default() };
     money(&mut books, town, &rows, &payouts);
     proofs(db, &mut books, town).await?;
     core(&mut books, town, &rows);
@@ -82,9 +86,13 @@ fn money(books: &mut Books, town: &Town, rows: &[Row], payouts: &[(String, Uuid,
         }
         let Some(row) = by_id.get(disbursement) else { continue };
         match (moved, state.as_str()) {
-            (true, "paid") if receipt.as_deref() != p.receipt.as_deref() => books.violations.push(format!("{rail_id} is paid under {:?}; we say {receipt:?}", p.receipt)),
+            (true, "paid") if receipt.as_deref() != p.receipt.as_deref() => {
+                books.violations.push(format!("{rail_id} is paid under {:?}; we say {receipt:?}", p.receipt))
+            }
             (true, "not_paid") => books.violations.push(format!("{rail_id} was paid and is called not paid")),
-            (true, "prepared" | "sending" | "accepted" | "unknown") if row.items == 0 => books.violations.push(format!("{rail_id} was paid, is {state} here and on nobody's list")),
+            (true, "prepared" | "sending" | "accepted" | "unknown") if row.items == 0 => {
+                books.violations.push(format!("{rail_id} was paid, is {state} here and on nobody's list"))
+            }
             (false, "paid") => books.violations.push(format!("{rail_id} is called paid and M-Pesa did not pay it ({:?})", p.state)),
             _ => {}
         }
@@ -118,7 +126,8 @@ fn money(books: &mut Books, town: &Town, rows: &[Row], payouts: &[(String, Uuid,
     if on_phones != by_payments {
         books.violations.push(format!("the phones hold {on_phones} cents and M-Pesa paid {by_payments}"));
     }
-    let open: i64 = payouts.iter().filter(|p| !matches!(p.2.as_str(), "paid" | "not_paid")).filter_map(|p| by_id.get(&p.1)).filter_map(|r| r.amount_minor).sum();
+    let open: i64 =
+        payouts.iter().filter(|p| !matches!(p.2.as_str(), "paid" | "not_paid")).filter_map(|p| by_id.get(&p.1)).filter_map(|r| r.amount_minor).sum();
     if called_paid > on_phones || called_paid + open < on_phones {
         books.violations.push(format!("the phones hold {on_phones} cents, we call {called_paid} paid and {open} not yet known"));
     }
@@ -149,9 +158,12 @@ fn core(books: &mut Books, town: &Town, rows: &[Row]) {
         let Some(m) = w.mifos.get(&h.host) else { continue };
         for loan in &h.loans {
             let Some(l) = m.bank().loan(*loan) else { continue };
-            let live: Vec<_> = l.disbursements().into_iter().filter(|t| t.reversed_on.is_none()).collect();
+            let live: Vec<_> = l.disbursements().filter(|t| t.reversed_on.is_none()).collect();
             let row = rows.iter().find(|r| r.core_id == Some(h.core.uuid()) && r.loan_id.as_deref() == Some(&loan.to_string()));
-            let ours = live.iter().filter(|t| row.is_some_and(|r| r.receipt.is_some() && t.payment.as_ref().map(|p| p.receipt_number.as_str()) == r.receipt.as_deref())).count();
+            let ours = live
+                .iter()
+                .filter(|t| row.is_some_and(|r| r.receipt.is_some() && t.payment.as_ref().map(|p| p.receipt_number.as_str()) == r.receipt.as_deref()))
+                .count();
             if ours > 1 {
                 books.violations.push(format!("loan {loan} at {} is booked {ours} times", h.host));
             }
@@ -180,7 +192,9 @@ fn rest(books: &mut Books, rows: &[Row], payouts: &[(String, Uuid, String, Optio
         let fine = match r.state.as_str() {
             "paid" => matches!(r.booking.as_deref(), Some("booked" | "adopted")) || listed,
             "cancelled" | "returned" => true,
-            "held" | "refused" | "not_paid" => listed || matches!(r.reason.as_deref(), Some("auto_off" | "old_approval" | "refused_by_rail" | "attempts_exhausted")),
+            "held" | "refused" | "not_paid" => {
+                listed || matches!(r.reason.as_deref(), Some("auto_off" | "old_approval" | "refused_by_rail" | "attempts_exhausted"))
+            }
             "waiting" => listed || r.reason.as_deref() == Some("waiting_date"),
             _ => listed,
         };

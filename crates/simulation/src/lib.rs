@@ -57,9 +57,13 @@ pub struct Report {
 
 /// Runs one seed in a database.
 pub async fn run_seed(db: &Db, seed: u64) -> SeedReport {
-    match tokio::time::timeout(Duration::from_secs(120), scheduler::run(db, seed)).await {
+    match tokio::time::timeout(Duration::from_mins(2), scheduler::run(db, seed)).await {
         Ok(Ok(report)) => report,
-        Ok(Err(error)) => SeedReport { seed, violations: vec![format!("the run itself failed: {error}")], loans: 0, paid: 0, crashes: 0, story: Vec::new() },
-        Err(_) => SeedReport { seed, violations: vec!["the run did not end within two minutes".into()], loans: 0, paid: 0, crashes: 0, story: Vec::new() },
+        Ok(Err(error)) => {
+            SeedReport { seed, violations: vec![format!("the run itself failed: {error}")], loans: 0, paid: 0, crashes: 0, story: Vec::new() }
+        }
+        Err(_) => {
+            SeedReport { seed, violations: vec!["the run did not end within two minutes".into()], loans: 0, paid: 0, crashes: 0, story: Vec::new() }
+        }
     }
 }

@@ -195,7 +195,14 @@ impl Run<'_> {
     async fn webhook(&mut self, house: usize, loan: u64) -> Result<(), VaultError> {
         let Some(h) = self.town.houses.get(house).cloned() else { return Ok(()) };
         let body = serde_json::json!({ "eventType": "loan_approved", "partnerId": h.partner, "loanId": loan.to_string(), "clientId": "1", "webhookToken": h.webhook_token });
-        let inbound = Inbound { kind: Kind::LoanWebhook, token: h.core.to_string(), peer: "127.0.0.1".into(), trusted: true, headers: Vec::new(), body: body.to_string().into_bytes() };
+        let inbound = Inbound {
+            kind: Kind::LoanWebhook,
+            token: h.core.to_string(),
+            peer: "127.0.0.1".into(),
+            trusted: true,
+            headers: Vec::new(),
+            body: body.to_string().into_bytes(),
+        };
         self.store(0, &inbound).await
     }
 
@@ -289,7 +296,26 @@ impl Run<'_> {
     async fn step(&mut self) -> Result<(), VaultError> {
         let process = usize::try_from(self.chance.below(2)).unwrap_or(0);
         let slow = self.chance.happens(300);
-        let pool = [Step::Weigh, Step::Weigh, Step::Intake, Step::Intake, Step::Pay, Step::Pay, Step::Pay, Step::Ask, Step::Ask, Step::Book, Step::Book, Step::Poll, Step::Balance, Step::Sequence, Step::Notify, Step::Text, Step::Fold, Step::Watch];
+        let pool = [
+            Step::Weigh,
+            Step::Weigh,
+            Step::Intake,
+            Step::Intake,
+            Step::Pay,
+            Step::Pay,
+            Step::Pay,
+            Step::Ask,
+            Step::Ask,
+            Step::Book,
+            Step::Book,
+            Step::Poll,
+            Step::Balance,
+            Step::Sequence,
+            Step::Notify,
+            Step::Text,
+            Step::Fold,
+            Step::Watch,
+        ];
         let step = self.chance.pick(&pool).copied().unwrap_or(Step::Pay);
         let crash = self.storm > 0 && self.chance.happens(60);
         let points = i64::try_from(self.chance.below(9)).unwrap_or(0);
@@ -355,7 +381,8 @@ impl Run<'_> {
             self.inbox.push(pending.clone());
         }
         let process = usize::try_from(self.chance.below(2)).unwrap_or(0);
-        if self.storm > 0 && self.chance.happens(30)
+        if self.storm > 0
+            && self.chance.happens(30)
             && let Some(p) = self.town.processes.get(process)
         {
             p.fate.dies_after(i64::try_from(self.chance.below(2)).unwrap_or(0));
@@ -379,8 +406,16 @@ impl Run<'_> {
     /// What the door makes of a request: path to kind and token.
     async fn inbound(&self, request: &http::Request<bytes::Bytes>) -> Result<Option<Inbound>, VaultError> {
         let path = request.uri().path().to_owned();
-        let headers: Vec<(String, String)> = request.headers().iter().filter_map(|(k, v)| Some((k.as_str().to_owned(), v.to_str().ok()?.to_owned()))).collect();
-        let make = |kind, token: String| Inbound { kind, token, peer: "196.201.214.200".into(), trusted: true, headers: headers.clone(), body: request.body().to_vec() };
+        let headers: Vec<(String, String)> =
+            request.headers().iter().filter_map(|(k, v)| Some((k.as_str().to_owned(), v.to_str().ok()?.to_owned()))).collect();
+        let make = |kind, token: String| Inbound {
+            kind,
+            token,
+            peer: "196.201.214.200".into(),
+            trusted: true,
+            headers: headers.clone(),
+            body: request.body().to_vec(),
+        };
         if let Some(rest) = path.strip_prefix("/h/") {
             let Some((token, tail)) = rest.split_once('/') else { return Ok(None) };
             let kind = match tail {
@@ -416,11 +451,15 @@ impl Run<'_> {
             let Some(m) = w.mifos.get_mut(&h.host) else { return Ok(()) };
             let bank = m.bank_mut();
             match choice {
-                5 => bank.undo_approval(loan, now).ok().map(|_| "undo the approval of"),
-                6 => bank.loan(loan).and_then(|l| l.client_id).filter(|c| bank.edit_client_phone(*c, Some("0799000111"))).map(|_| "edit the phone of the client of"),
+                5 => bank.undo_approval(loan, now).ok().map(|()| "undo the approval of"),
+                6 => bank
+                    .loan(loan)
+                    .and_then(|l| l.client_id)
+                    .filter(|c| bank.edit_client_phone(*c, Some("0799000111")))
+                    .map(|_| "edit the phone of the client of"),
                 7 => bank.disburse_by_hand(loan, "CASH", now).ok().map(|_| "disburse by hand"),
-                8 => bank.reject(loan, now).ok().map(|_| "reject"),
-                _ => bank.edit_loan_amount(loan, 77_700).ok().map(|_| "edit the amount of"),
+                8 => bank.reject(loan, now).ok().map(|()| "reject"),
+                _ => bank.edit_loan_amount(loan, 77_700).ok().map(|()| "edit the amount of"),
             }
         };
         if let Some(what) = told {
@@ -432,7 +471,10 @@ impl Run<'_> {
     /// A person at our side retries, cancels or approves something.
     async fn person(&mut self) -> Result<(), VaultError> {
         let partners: Vec<Uuid> = self.town.houses.iter().map(|h| h.partner.uuid()).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar("select id from disbursements where partner_id = any($1) order by created_at, id").bind(&partners).fetch_all(self.db.worker()).await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar("select id from disbursements where partner_id = any($1) order by created_at, id")
+            .bind(&partners)
+            .fetch_all(self.db.worker())
+            .await?;
         let Some(id) = self.chance.pick(&ids).copied().map(DisbursementId) else { return Ok(()) };
         let engine = self.engine(0);
         let op = self.town.operator.clone();
@@ -470,7 +512,10 @@ impl Run<'_> {
         };
         let body = result_body(&parts).to_vec();
         let token = if how == 0 { "0123456789abcdef0123456789abcdef".to_owned() } else { token };
-        self.tell(format!("a forger claims success for {rail_id} ({})", ["unknown path", "wrong address", "another amount"].get(usize::try_from(how).unwrap_or(0)).unwrap_or(&"?")));
+        self.tell(format!(
+            "a forger claims success for {rail_id} ({})",
+            ["unknown path", "wrong address", "another amount"].get(usize::try_from(how).unwrap_or(0)).unwrap_or(&"?")
+        ));
         self.store(0, &Inbound { kind: Kind::B2cResult, token, peer: "203.0.113.9".into(), trusted: how == 2, headers: Vec::new(), body }).await
     }
 
@@ -529,7 +574,12 @@ impl Run<'_> {
 
     async fn top_up(&mut self, h: &house::House, minor: i64, reference: &str) -> Result<(), VaultError> {
         let engine = self.engine(0);
-        let a = adjust::Adjustment { partner: h.partner, amount: Money::from_minor(minor), reference: reference.to_owned(), reason: "the seed says so".into() };
+        let a = adjust::Adjustment {
+            partner: h.partner,
+            amount: Money::from_minor(minor),
+            reference: reference.to_owned(),
+            reason: "the seed says so".into(),
+        };
         let done = adjust::adjust(&engine, &self.town.operator, &a).await.map(|_| ());
         self.survive(0, done)
     }
@@ -569,7 +619,15 @@ impl Run<'_> {
         let Some(h) = self.chance.pick(&self.town.houses).cloned() else { return Ok(()) };
         let Some(loan) = self.chance.pick(&h.loans).copied() else { return Ok(()) };
         let engine = self.engine(1);
-        let s = Sighting { partner: h.partner.uuid(), core_id: h.core.uuid(), loan_id: loan.to_string(), way: "poll", claimed: None, asked_by: None, create: true };
+        let s = Sighting {
+            partner: h.partner.uuid(),
+            core_id: h.core.uuid(),
+            loan_id: loan.to_string(),
+            way: "poll",
+            claimed: None,
+            asked_by: None,
+            create: true,
+        };
         let done = async {
             let mut tx = engine.begin().await?;
             sighting::upsert_in_tx(tx.conn(), &engine, &[s]).await?;
@@ -602,7 +660,13 @@ impl Run<'_> {
             for h in &self.town.houses {
                 let _funded = w.daraja.fund(now, &h.number, 100_000_000);
             }
-            let parked: Vec<(String, u64)> = w.mifos.iter().flat_map(|(host, m)| m.bank().commands().filter(|c| matches!(c.outcome, CommandOutcome::Parked)).map(|c| (host.clone(), c.id)).collect::<Vec<_>>()).collect();
+            let parked: Vec<(String, u64)> = w
+                .mifos
+                .iter()
+                .flat_map(|(host, m)| {
+                    m.bank().commands().filter(|c| matches!(c.outcome, CommandOutcome::Parked)).map(|c| (host.clone(), c.id)).collect::<Vec<_>>()
+                })
+                .collect();
             for (host, command) in parked {
                 if let Some(m) = w.mifos.get_mut(&host) {
                     let _done = m.bank_mut().checker_approve(command, now);
@@ -631,12 +695,9 @@ impl Run<'_> {
                 biased;
                 done = &mut u.task => {
                     match done {
-                        Ok(Ok(_)) => {}
                         Ok(Err(error)) if error.is_crash() => self.crashes += 1,
-                        Ok(Err(VaultError::Db(error))) if error.is_retryable() => {}
-                        Ok(Err(VaultError::Ledger(error))) if error.is_retryable() => {}
-                        Ok(Err(error)) => self.violations.push(format!("step {} fails: {error}", u.step.name())),
-                        Err(_) => {}
+                        Ok(Err(error)) if !may_run_again(&error) => self.violations.push(format!("step {} fails: {error}", u.step.name())),
+                        Ok(_) | Err(_) => {}
                     }
                     return;
                 }
@@ -684,13 +745,14 @@ impl Run<'_> {
     /// The timelines of all disbursements that a violation names, for the story of the affected loan.
     async fn ledger_of_events(&mut self) -> Result<(), VaultError> {
         let partners: Vec<Uuid> = self.town.houses.iter().map(|h| h.partner.uuid()).collect();
-        let lines: Vec<(Uuid, DateTime<Utc>, String, String, Option<String>)> =
-            sqlx::query_as("select disbursement_id, at, lane, what, detail from disbursement_events where partner_id = any($1) order by disbursement_id, id")
-                .bind(&partners)
-                .fetch_all(self.db.worker())
-                .await?;
+        let lines: Vec<TimelineRow> = sqlx::query_as(
+            "select disbursement_id, at, lane, what, detail from disbursement_events where partner_id = any($1) order by disbursement_id, id",
+        )
+        .bind(&partners)
+        .fetch_all(self.db.worker())
+        .await?;
         let named = self.violations.join(" ");
-        for (id, at, lane, what, detail) in lines {
+        for TimelineRow { disbursement_id: id, at, lane, what, detail } in lines {
             if named.contains(&id.to_string()) {
                 self.story.push(format!("{id} {} {lane}: {what} {}", at.format("%d %H:%M:%S%.3f"), detail.unwrap_or_default()));
             }
@@ -720,3 +782,21 @@ impl Run<'_> {
     }
 }
 
+/// A line of a timeline.
+#[derive(sqlx::FromRow)]
+struct TimelineRow {
+    disbursement_id: Uuid,
+    at: DateTime<Utc>,
+    lane: String,
+    what: String,
+    detail: Option<String>,
+}
+
+/// The step left nothing behind and is simply run again.
+fn may_run_again(error: &VaultError) -> bool {
+    match error {
+        VaultError::Db(error) => error.is_retryable(),
+        VaultError::Ledger(error) => error.is_retryable(),
+        _ => false,
+    }
+}

@@ -1,5 +1,7 @@
 //! Whole stories of the house with a calm world: what must hold however the hints come.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use std::sync::Arc;
 
 use pv_database::temp::{Template, TestDatabase};
@@ -91,12 +93,27 @@ async fn fifty_loans_each_reported_four_ways_at_the_same_instant_are_paid_once_e
                     match way {
                         0 => {
                             let body = format!(r#"{{"eventType":"loan_approved","loanId":"{loan}","webhookToken":"{}"}}"#, h.webhook_token);
-                            let inbound = Inbound { kind: Kind::LoanWebhook, token: h.core.to_string(), peer: "::1".into(), trusted: true, headers: Vec::new(), body: body.into_bytes() };
+                            let inbound = Inbound {
+                                kind: Kind::LoanWebhook,
+                                token: h.core.to_string(),
+                                peer: "::1".into(),
+                                trusted: true,
+                                headers: Vec::new(),
+                                body: body.into_bytes(),
+                            };
                             message::store_inbound(&engine, &inbound).await.unwrap();
                         }
                         1 => commands::start_loan(&engine, &op, h.core, &loan.to_string()).await.unwrap(),
                         2 => {
-                            let hook = Sighting { partner: h.partner.uuid(), core_id: h.core.uuid(), loan_id: loan.to_string(), way: "hook", claimed: None, asked_by: None, create: true };
+                            let hook = Sighting {
+                                partner: h.partner.uuid(),
+                                core_id: h.core.uuid(),
+                                loan_id: loan.to_string(),
+                                way: "hook",
+                                claimed: None,
+                                asked_by: None,
+                                create: true,
+                            };
                             let mut tx = engine.begin().await.unwrap();
                             sighting::upsert_in_tx(tx.conn(), &engine, &[hook]).await.unwrap();
                             tx.commit().await.unwrap();
@@ -122,17 +139,21 @@ async fn fifty_loans_each_reported_four_ways_at_the_same_instant_are_paid_once_e
     .await
     .unwrap();
     assert!(left.is_empty(), "not at rest: {left:?}");
-    let w = town.world.lock();
-    let paid = w.daraja.payments().filter(|p| p.state == PaymentState::Paid).count();
-    assert_eq!(w.daraja.payments().count(), 50, "one payout for each loan");
-    assert_eq!(paid, 50);
-    for h in &town.houses {
-        let bank = w.mifos[&h.host].bank();
-        assert!(h.loans.iter().all(|l| bank.loan(*l).unwrap().disbursements().count() == 1), "each booked once at {}", h.host);
+    {
+        let w = town.world.lock();
+        let paid = w.daraja.payments().filter(|p| p.state == PaymentState::Paid).count();
+        assert_eq!(w.daraja.payments().count(), 50, "one payout for each loan");
+        assert_eq!(paid, 50);
+        for h in &town.houses {
+            let bank = w.mifos[&h.host].bank();
+            assert!(h.loans.iter().all(|l| bank.loan(*l).unwrap().disbursements().count() == 1), "each booked once at {}", h.host);
+        }
     }
-    drop(w);
     let (disbursements, with_proofs): (i64, i64) =
-        sqlx::query_as("select (select count(*) from disbursements where state = 'paid'), (select count(*) from payout_proofs)").fetch_one(database.db().worker()).await.unwrap();
+        sqlx::query_as("select (select count(*) from disbursements where state = 'paid'), (select count(*) from payout_proofs)")
+            .fetch_one(database.db().worker())
+            .await
+            .unwrap();
     assert_eq!((disbursements, with_proofs), (50, 0));
     let report = pv_vault::reconciliation::verify::verify(&town.processes[0].quick).await.unwrap();
     assert!(report.is_clean(), "{}", report.render());

@@ -28,20 +28,13 @@ impl AddressPolicy {
 
     /// Public addresses and these networks.
     pub fn and(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self {
-            allowed: networks.into_iter().collect(),
-        }
+        Self { allowed: networks.into_iter().collect() }
     }
 
     /// Every address, also loopback and private ones: for the sandbox, tests and a core in the same network.
     pub fn any() -> Self {
-        let all = [
-            IpNet::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-            IpNet::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
-        ];
-        Self {
-            allowed: all.into_iter().flatten().collect(),
-        }
+        let all = [IpNet::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), IpNet::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
+        Self { allowed: all.into_iter().flatten().collect() }
     }
 
     /// Whether this address may be called.
@@ -54,9 +47,7 @@ impl AddressPolicy {
     pub(crate) fn check_literal(&self, host: &str) -> Result<(), NotAllowed> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         match literal.parse::<IpAddr>() {
-            Ok(address) if !self.permits(address) => Err(NotAllowed {
-                host: host.to_owned(),
-            }),
+            Ok(address) if !self.permits(address) => Err(NotAllowed { host: host.to_owned() }),
             _ => Ok(()),
         }
     }
@@ -111,12 +102,8 @@ impl Resolve for GuardedResolver {
         let policy = self.0.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let permitted: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|a| policy.permits(a.ip()))
-                .collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let permitted: Vec<SocketAddr> = found.into_iter().filter(|a| policy.permits(a.ip())).collect();
             if permitted.is_empty() {
                 return Err(NotAllowed { host }.into());
             }
@@ -156,31 +143,15 @@ mod tests {
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
         ] {
-            assert!(
-                !AddressPolicy::public_only().permits(text.parse().unwrap()),
-                "{text}"
-            );
-            assert!(
-                AddressPolicy::any().permits(text.parse().unwrap()),
-                "{text}"
-            );
+            assert!(!AddressPolicy::public_only().permits(text.parse().unwrap()), "{text}");
+            assert!(AddressPolicy::any().permits(text.parse().unwrap()), "{text}");
         }
     }
 
     #[test]
     fn the_outside_is_public() {
-        for text in [
-            "196.201.214.200",
-            "8.8.8.8",
-            "172.32.0.1",
-            "100.128.0.1",
-            "2a00:1450::1",
-            "64:ff9b::808:808",
-        ] {
-            assert!(
-                AddressPolicy::public_only().permits(text.parse().unwrap()),
-                "{text}"
-            );
+        for text in ["196.201.214.200", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2a00:1450::1", "64:ff9b::808:808"] {
+            assert!(AddressPolicy::public_only().permits(text.parse().unwrap()), "{text}");
         }
     }
 
@@ -203,15 +174,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_the_inside_is_refused_by_the_resolver() {
-        let refused = GuardedResolver(AddressPolicy::public_only())
-            .resolve("localhost".parse().unwrap())
-            .await;
+        let refused = GuardedResolver(AddressPolicy::public_only()).resolve("localhost".parse().unwrap()).await;
         assert!(refused.err().unwrap().is::<NotAllowed>());
-        assert!(
-            GuardedResolver(AddressPolicy::any())
-                .resolve("localhost".parse().unwrap())
-                .await
-                .is_ok()
-        );
+        assert!(GuardedResolver(AddressPolicy::any()).resolve("localhost".parse().unwrap()).await.is_ok());
     }
 }

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use pv_kernel::transport::{CallError, NotSent};
 use tower::{Layer, Service, ServiceExt};
 use tower_resilience_circuitbreaker::{
-    CircuitBreaker, CircuitBreakerError, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState,
-    FailureClassifier, SlidingWindowType,
+    CircuitBreaker, CircuitBreakerError, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, FailureClassifier, SlidingWindowType,
 };
 
 use crate::options::BreakerOptions;
@@ -90,10 +89,7 @@ impl Breaker {
             .failure_classifier_type(HostFailed)
             .build_with_handle()
             .map_err(|e| e.to_string())?;
-        Ok(Self {
-            service: layer.layer(Doing),
-            handle,
-        })
+        Ok(Self { service: layer.layer(Doing), handle })
     }
 
     /// Does the work if the circuit lets it through.

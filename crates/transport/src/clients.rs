@@ -53,12 +53,7 @@ impl Clients {
     pub(crate) fn new(options: &TransportOptions) -> Result<Self, String> {
         let resolver = GuardedResolver(options.addresses.clone());
         let plain = pair(options.connect_timeout, &resolver, &[])?;
-        Ok(Self {
-            connect_timeout: options.connect_timeout,
-            resolver,
-            plain,
-            by_authority: Mutex::default(),
-        })
+        Ok(Self { connect_timeout: options.connect_timeout, resolver, plain, by_authority: Mutex::default() })
     }
 
     /// The clients that trust this certificate authority too. Fails on a text that is no PEM certificate.
@@ -67,24 +62,16 @@ impl Clients {
             return Ok(self.plain.clone());
         };
         let key = sha256(pem.as_bytes());
-        if let Some(pair) = self
-            .by_authority
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
+        if let Some(pair) = self.by_authority.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(pair.clone());
         }
-        let certificates = Certificate::from_pem_bundle(pem.as_bytes())
-            .map_err(|_| "the extra certificate authority is not a PEM certificate".to_owned())?;
+        let certificates =
+            Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| "the extra certificate authority is not a PEM certificate".to_owned())?;
         if certificates.is_empty() {
             return Err("the extra certificate authority holds no certificate".to_owned());
         }
         let made = pair(self.connect_timeout, &self.resolver, &certificates)?;
-        let mut known = self
-            .by_authority
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_authority.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_AUTHORITIES {
             known.clear();
         }
@@ -93,11 +80,7 @@ impl Clients {
     }
 }
 
-fn pair(
-    connect_timeout: Duration,
-    resolver: &GuardedResolver,
-    authorities: &[Certificate],
-) -> Result<Pair, String> {
+fn pair(connect_timeout: Duration, resolver: &GuardedResolver, authorities: &[Certificate]) -> Result<Pair, String> {
     let client = |idle: usize| {
         Client::builder()
             .http1_only()
@@ -116,8 +99,5 @@ fn pair(
             .build()
             .map_err(|e| format!("the HTTP client cannot be made: {e:?}"))
     };
-    Ok(Pair {
-        money: client(0)?,
-        other: client(IDLE_PER_HOST)?,
-    })
+    Ok(Pair { money: client(0)?, other: client(IDLE_PER_HOST)? })
 }

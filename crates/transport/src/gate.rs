@@ -49,23 +49,14 @@ pub(crate) struct HeldBack;
 
 impl Gate {
     pub(crate) fn new(clock: Arc<dyn Clock>, write_before: Option<Duration>) -> Arc<Self> {
-        Arc::new(Self {
-            state: AtomicU8::new(WAITING),
-            write_before,
-            clock,
-        })
+        Arc::new(Self { state: AtomicU8::new(WAITING), write_before, clock })
     }
 
     /// Called by the body at its first poll.
     fn pass(&self) -> Result<(), HeldBack> {
-        let late = self
-            .write_before
-            .is_some_and(|deadline| self.clock.monotonic() >= deadline);
+        let late = self.write_before.is_some_and(|deadline| self.clock.monotonic() >= deadline);
         let next = if late { LATE } else { DEPARTED };
-        match self
-            .state
-            .compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.state.compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) if !late => Ok(()),
             _ => Err(HeldBack),
         }
@@ -73,10 +64,7 @@ impl Gate {
 
     /// Closes the gate for good and says what had happened before.
     pub(crate) fn close(&self) -> Departure {
-        match self
-            .state
-            .compare_exchange(WAITING, CLOSED, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.state.compare_exchange(WAITING, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(CLOSED) => Departure::NeverLeft,
             Err(LATE) => Departure::TooLate,
             Err(_) => Departure::MayHaveArrived,
@@ -102,10 +90,7 @@ pub(crate) struct GatedBody {
 impl GatedBody {
     /// `bytes` must not be empty: hyper does not poll an empty body.
     pub(crate) fn new(gate: Arc<Gate>, bytes: Bytes) -> Self {
-        Self {
-            gate,
-            left: Some(bytes),
-        }
+        Self { gate, left: Some(bytes) }
     }
 }
 
@@ -113,10 +98,7 @@ impl Body for GatedBody {
     type Data = Bytes;
     type Error = HeldBack;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HeldBack>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HeldBack>>> {
         let Some(bytes) = self.left.take() else {
             return Poll::Ready(None);
         };
@@ -155,12 +137,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_body_never_leaves() {
         let gate = Gate::new(clock(), Some(Duration::ZERO));
-        assert!(
-            GatedBody::new(Arc::clone(&gate), Bytes::from_static(b"pay"))
-                .collect()
-                .await
-                .is_err()
-        );
+        assert!(GatedBody::new(Arc::clone(&gate), Bytes::from_static(b"pay")).collect().await.is_err());
         assert_eq!(gate.close(), Departure::TooLate);
     }
 
@@ -168,12 +145,7 @@ mod tests {
     async fn a_closed_gate_stays_closed() {
         let gate = Gate::new(clock(), None);
         drop(CloseOnDrop(Arc::clone(&gate)));
-        assert!(
-            GatedBody::new(Arc::clone(&gate), Bytes::from_static(b"pay"))
-                .collect()
-                .await
-                .is_err()
-        );
+        assert!(GatedBody::new(Arc::clone(&gate), Bytes::from_static(b"pay")).collect().await.is_err());
         assert_eq!(gate.close(), Departure::NeverLeft);
     }
 

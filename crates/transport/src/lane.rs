@@ -95,13 +95,9 @@ impl Lane {
     pub(crate) fn note(&self, outcome: &Outcome, took: Duration, now: DateTime<Utc>) {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = match outcome {
-            Ok(answer) if answer.status().is_server_error() => {
-                Some(format!("HTTP {}", answer.status().as_u16()))
-            }
+            Ok(answer) if answer.status().is_server_error() => Some(format!("HTTP {}", answer.status().as_u16())),
             Ok(_) => None,
-            Err(CallError::NotSent(pv_kernel::transport::NotSent::NoConnection(why))) => {
-                Some(format!("no connection: {why}"))
-            }
+            Err(CallError::NotSent(pv_kernel::transport::NotSent::NoConnection(why))) => Some(format!("no connection: {why}")),
             Err(CallError::NoAnswer(why)) => Some(format!("no answer: {why}")),
             Err(CallError::NotSent(_) | CallError::Crashed) => {
                 book.held_back += 1;
@@ -126,11 +122,7 @@ impl Lane {
         let rates = self.pace.rates();
         LaneHealth {
             lane: self.name.clone(),
-            state: if self.is_paused() {
-                LaneState::Paused
-            } else {
-                self.breaker.state()
-            },
+            state: if self.is_paused() { LaneState::Paused } else { self.breaker.state() },
             in_flight: self.places.saturating_sub(self.slots.available_permits()),
             calls: book.calls,
             failures: book.failures,
@@ -156,10 +148,7 @@ impl Lanes {
     /// Fails when the options of the breaker make no sense.
     pub(crate) fn new(options: TransportOptions) -> Result<Self, String> {
         Breaker::new(options.breaker)?;
-        Ok(Self {
-            options,
-            by_name: Mutex::default(),
-        })
+        Ok(Self { options, by_name: Mutex::default() })
     }
 
     /// The lane of this name, made when it is new.
@@ -193,13 +182,7 @@ impl Lanes {
     }
 
     pub(crate) fn health(&self) -> Vec<LaneHealth> {
-        let lanes: Vec<Arc<Lane>> = self
-            .by_name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
+        let lanes: Vec<Arc<Lane>> = self.by_name.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let mut health: Vec<LaneHealth> = lanes.iter().map(|lane| lane.health()).collect();
         health.sort_by(|a, b| a.lane.cmp(&b.lane));
         health

@@ -49,11 +49,7 @@ impl HttpTransport {
     pub fn new(options: TransportOptions) -> Result<Self, SetupError> {
         let clients = Clients::new(&options).map_err(SetupError)?;
         let lanes = Lanes::new(options.clone()).map_err(SetupError)?;
-        Ok(Self {
-            options,
-            clients,
-            lanes,
-        })
+        Ok(Self { options, clients, lanes })
     }
 
     /// How every lane does, by name.
@@ -77,8 +73,7 @@ impl HttpTransport {
             return Err(CallError::NotSent(NotSent::CircuitOpen));
         }
         let (timeout, rate) = (call.timeout, call.rate);
-        let errand =
-            Errand::prepare(call, &self.clients, &self.options).map_err(CallError::NotSent)?;
+        let errand = Errand::prepare(call, &self.clients, &self.options).map_err(CallError::NotSent)?;
         let begun = self.options.clock.monotonic();
         let bound = self.options.max_wait.min(timeout);
         let Ok(Ok(_place)) = tokio::time::timeout(bound, wait(lane, rate)).await else {
@@ -88,10 +83,7 @@ impl HttpTransport {
         if lane.is_paused() {
             return Err(CallError::NotSent(NotSent::CircuitOpen));
         }
-        let outcome = lane
-            .breaker
-            .run(Box::pin(errand.run(timeout.saturating_sub(waited))))
-            .await;
+        let outcome = lane.breaker.run(Box::pin(errand.run(timeout.saturating_sub(waited)))).await;
         if outcome.as_ref().is_ok_and(is_throttling) {
             lane.pace.throttled();
         }
@@ -100,10 +92,7 @@ impl HttpTransport {
 }
 
 /// A place in the lane, then a turn.
-async fn wait(
-    lane: &Lane,
-    rate: Option<u32>,
-) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
+async fn wait(lane: &Lane, rate: Option<u32>) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
     let place = lane.slots.acquire().await?;
     if let Some(rate) = rate {
         lane.pace.turn(rate).await;
@@ -120,25 +109,14 @@ fn is_throttling(answer: &http::Response<Bytes>) -> bool {
         return false;
     }
     let body = answer.body();
-    let start = String::from_utf8_lossy(body.get(..body.len().min(4096)).unwrap_or_default())
-        .to_ascii_lowercase();
-    [
-        "spike arrest",
-        "spikearrest",
-        "quota violation",
-        "quotaviolation",
-    ]
-    .iter()
-    .any(|words| start.contains(words))
+    let start = String::from_utf8_lossy(body.get(..body.len().min(4096)).unwrap_or_default()).to_ascii_lowercase();
+    ["spike arrest", "spikearrest", "quota violation", "quotaviolation"].iter().any(|words| start.contains(words))
 }
 
 #[async_trait]
 impl Transport for HttpTransport {
     async fn call(&self, call: Call) -> Result<http::Response<Bytes>, CallError> {
-        let lane = self
-            .lanes
-            .get(&call.lane)
-            .map_err(|e| CallError::NotSent(NotSent::Refused(e)))?;
+        let lane = self.lanes.get(&call.lane).map_err(|e| CallError::NotSent(NotSent::Refused(e)))?;
         let purpose = call.purpose;
         let begun = self.options.clock.monotonic();
         let outcome = self.run(&lane, call).await;
@@ -152,12 +130,7 @@ impl Transport for HttpTransport {
 fn trace(purpose: &'static str, took: Duration, outcome: &Outcome) {
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(answer) => tracing::debug!(
-            purpose,
-            millis,
-            status = answer.status().as_u16(),
-            "answered"
-        ),
+        Ok(answer) => tracing::debug!(purpose, millis, status = answer.status().as_u16(), "answered"),
         Err(error) => tracing::warn!(purpose, millis, %error, "not answered"),
     }
 }

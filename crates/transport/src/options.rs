@@ -47,13 +47,7 @@ pub struct BreakerOptions {
 
 impl Default for BreakerOptions {
     fn default() -> Self {
-        Self {
-            window: 20,
-            minimum_calls: 10,
-            failure_rate: 0.5,
-            open_for: Duration::from_secs(15),
-            probes: 2,
-        }
+        Self { window: 20, minimum_calls: 10, failure_rate: 0.5, open_for: Duration::from_secs(15), probes: 2 }
     }
 }
 
@@ -70,11 +64,7 @@ pub struct PaceOptions {
 
 impl Default for PaceOptions {
     fn default() -> Self {
-        Self {
-            halve_at_most_every: Duration::from_secs(1),
-            raise_every: Duration::from_secs(30),
-            lowest: 16,
-        }
+        Self { halve_at_most_every: Duration::from_secs(1), raise_every: Duration::from_secs(30), lowest: 16 }
     }
 }
 

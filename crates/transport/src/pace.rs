@@ -49,12 +49,7 @@ struct Rate {
 
 impl Pace {
     pub(crate) fn new(clock: Arc<dyn Clock>, options: PaceOptions) -> Self {
-        Self {
-            clock,
-            options,
-            line: tokio::sync::Mutex::new(()),
-            now: Mutex::new(None),
-        }
+        Self { clock, options, line: tokio::sync::Mutex::new(()), now: Mutex::new(None) }
     }
 
     /// Waits for a turn at `rate` calls per second. Dropping it gives the place in line away.
@@ -70,13 +65,7 @@ impl Pace {
     fn bucket(&self, asked: u32) -> Arc<Bucket> {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.clock.monotonic();
-        let fresh = || Rate {
-            asked,
-            milli: full(asked),
-            changed: at,
-            throttled: None,
-            bucket: Arc::new(bucket_of(full(asked), &self.clock)),
-        };
+        let fresh = || Rate { asked, milli: full(asked), changed: at, throttled: None, bucket: Arc::new(bucket_of(full(asked), &self.clock)) };
         let rate = now.get_or_insert_with(fresh);
         if rate.asked != asked {
             *rate = fresh();
@@ -92,10 +81,7 @@ impl Pace {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(rate) = now.as_mut() else { return };
         let at = self.clock.monotonic();
-        if rate
-            .throttled
-            .is_some_and(|last| at.saturating_sub(last) < self.options.halve_at_most_every)
-        {
+        if rate.throttled.is_some_and(|last| at.saturating_sub(last) < self.options.halve_at_most_every) {
             return;
         }
         rate.throttled = Some(at);
@@ -127,13 +113,8 @@ fn bucket_of(milli: u64, clock: &Arc<dyn Clock>) -> Bucket {
     let period = Duration::from_nanos((1_000_000_000_000 / milli.max(1)).max(1));
     // Spike arrest counts over short intervals, so a small rate gets no burst; a big one gets a tenth of a second, since
     // timers do not sleep exactly.
-    let burst = u32::try_from(milli / 10_000)
-        .ok()
-        .and_then(NonZeroU32::new)
-        .unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::with_period(period)
-        .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-        .allow_burst(burst);
+    let burst = u32::try_from(milli / 10_000).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
     RateLimiter::direct_with_clock(quota, Ticks(Arc::clone(clock)))
 }
 
@@ -164,11 +145,7 @@ mod tests {
         pace.turn(8).await;
         pace.throttled();
         pace.throttled();
-        assert_eq!(
-            pace.rates(),
-            Some((4000, 8000)),
-            "two answers at once halve once"
-        );
+        assert_eq!(pace.rates(), Some((4000, 8000)), "two answers at once halve once");
         hand.0.fetch_add(1000, Ordering::Relaxed);
         pace.throttled();
         assert_eq!(pace.rates(), Some((2000, 8000)));
@@ -179,11 +156,7 @@ mod tests {
             hand.0.fetch_add(30_000, Ordering::Relaxed);
             let _bucket = pace.bucket(8);
         }
-        assert_eq!(
-            pace.rates(),
-            Some((8000, 8000)),
-            "never above what was asked"
-        );
+        assert_eq!(pace.rates(), Some((8000, 8000)), "never above what was asked");
         for _ in 0..10 {
             hand.0.fetch_add(1000, Ordering::Relaxed);
             pace.throttled();

@@ -25,37 +25,20 @@ pub(crate) struct Errand {
 
 impl Errand {
     /// Refuses what is not to be sent at all.
-    pub(crate) fn prepare(
-        call: Call,
-        clients: &Clients,
-        options: &TransportOptions,
-    ) -> Result<Self, NotSent> {
+    pub(crate) fn prepare(call: Call, clients: &Clients, options: &TransportOptions) -> Result<Self, NotSent> {
         let refused = |why: &str| NotSent::Refused(why.to_owned());
-        let pair = clients
-            .for_trust(call.trust.as_deref())
-            .map_err(NotSent::Refused)?;
+        let pair = clients.for_trust(call.trust.as_deref()).map_err(NotSent::Refused)?;
         let money = call.write_before.is_some();
         let (parts, bytes) = call.request.into_parts();
         if money && bytes.is_empty() {
-            return Err(refused(
-                "a deadline for the write needs a body: it is checked when the body is written",
-            ));
+            return Err(refused("a deadline for the write needs a body: it is checked when the body is written"));
         }
-        let gate =
-            (!bytes.is_empty()).then(|| Gate::new(Arc::clone(&options.clock), call.write_before));
-        let body = gate.as_ref().map_or_else(Body::default, |gate| {
-            Body::wrap(GatedBody::new(Arc::clone(gate), bytes))
-        });
-        let mut request = Request::try_from(http::Request::from_parts(parts, body))
-            .map_err(|_| refused("the URL cannot be read"))?;
+        let gate = (!bytes.is_empty()).then(|| Gate::new(Arc::clone(&options.clock), call.write_before));
+        let body = gate.as_ref().map_or_else(Body::default, |gate| Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
+        let mut request = Request::try_from(http::Request::from_parts(parts, body)).map_err(|_| refused("the URL cannot be read"))?;
         *request.version_mut() = http::Version::HTTP_11;
         check_url(&request, options)?;
-        Ok(Self {
-            client: if money { pair.money } else { pair.other },
-            request,
-            gate,
-            max_answer: options.max_answer,
-        })
+        Ok(Self { client: if money { pair.money } else { pair.other }, request, gate, max_answer: options.max_answer })
     }
 
     /// Sends it and waits for the whole answer, at most for `left`.
@@ -63,8 +46,7 @@ impl Errand {
         let gate = self.gate;
         // Also on cancellation: the connection is a task of its own, and must not write what nobody waits for.
         let _closed_at_the_end = gate.clone().map(CloseOnDrop);
-        match tokio::time::timeout(left, exchange(self.client, self.request, self.max_answer)).await
-        {
+        match tokio::time::timeout(left, exchange(self.client, self.request, self.max_answer)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) => Err(judge(gate.as_deref(), &failure)),
             Err(_) => Err(judge(gate.as_deref(), &Failure::TimedOut)),
@@ -77,22 +59,13 @@ impl Errand {
 fn check_url(request: &Request, options: &TransportOptions) -> Result<(), NotSent> {
     let url = request.url();
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(NotSent::Refused(
-            "only http and https are called".to_owned(),
-        ));
+        return Err(NotSent::Refused("only http and https are called".to_owned()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(NotSent::Refused(
-            "a URL must not carry credentials".to_owned(),
-        ));
+        return Err(NotSent::Refused("a URL must not carry credentials".to_owned()));
     }
-    let host = url
-        .host_str()
-        .ok_or_else(|| NotSent::Refused("the URL has no host".to_owned()))?;
-    options
-        .addresses
-        .check_literal(host)
-        .map_err(|e| NotSent::Refused(e.to_string()))
+    let host = url.host_str().ok_or_else(|| NotSent::Refused("the URL has no host".to_owned()))?;
+    options.addresses.check_literal(host).map_err(|e| NotSent::Refused(e.to_string()))
 }
 
 enum Failure {
@@ -101,11 +74,7 @@ enum Failure {
     Http(reqwest::Error),
 }
 
-async fn exchange(
-    client: Client,
-    request: Request,
-    max_answer: usize,
-) -> Result<http::Response<Bytes>, Failure> {
+async fn exchange(client: Client, request: Request, max_answer: usize) -> Result<http::Response<Bytes>, Failure> {
     let response = client.execute(request).await.map_err(Failure::Http)?;
     let status = response.status();
     let headers = response.headers().clone();
@@ -131,9 +100,7 @@ async fn read_bounded(mut response: Response, max: usize) -> Result<Bytes, Failu
 fn judge(gate: Option<&Gate>, failure: &Failure) -> CallError {
     let departure = match (gate, failure) {
         (Some(gate), _) => gate.close(),
-        (None, Failure::Http(error)) if error.is_connect() || error.is_builder() => {
-            Departure::NeverLeft
-        }
+        (None, Failure::Http(error)) if error.is_connect() || error.is_builder() => Departure::NeverLeft,
         (None, _) => Departure::MayHaveArrived,
     };
     match (departure, failure) {

@@ -28,21 +28,11 @@ impl Identity {
             return Ok(*known);
         }
         let ask = |args: &[&str]| id(args).ok_or(ClusterError::NoUser);
-        let mut found = Self {
-            uid: ask(&["-u"])?,
-            gid: ask(&["-g"])?,
-            steps_down: false,
-        };
+        let mut found = Self { uid: ask(&["-u"])?, gid: ask(&["-g"])?, steps_down: false };
         if found.uid == 0 {
             found = ["postgres", "nobody"]
                 .iter()
-                .find_map(|name| {
-                    Some(Self {
-                        uid: id(&["-u", name])?,
-                        gid: id(&["-g", name])?,
-                        steps_down: true,
-                    })
-                })
+                .find_map(|name| Some(Self { uid: id(&["-u", name])?, gid: id(&["-g", name])?, steps_down: true }))
                 .ok_or(ClusterError::NoUser)?;
         }
         Ok(*KNOWN.get_or_init(|| found))
@@ -56,20 +46,9 @@ impl Identity {
     /// A command that runs as this user, in the root folder, with messages in English and nothing to read.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .env("LC_ALL", "C");
+        command.current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C");
         // These would redirect the tools to another server.
-        for name in [
-            "PGDATA",
-            "PGHOST",
-            "PGPORT",
-            "PGUSER",
-            "PGDATABASE",
-            "PGOPTIONS",
-            "PGSERVICE",
-        ] {
+        for name in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGSERVICE"] {
             command.env_remove(name);
         }
         if self.steps_down {
@@ -80,11 +59,7 @@ impl Identity {
 }
 
 fn id(args: &[&str]) -> Option<u32> {
-    let output = Command::new("id")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("id").args(args).stdin(Stdio::null()).output().ok()?;
     if !output.status.success() {
         return None;
     }

@@ -60,9 +60,7 @@ pub enum ClusterError {
         place: PathBuf,
     },
     /// We are root and there is neither a user `postgres` nor a user `nobody`, or the program `id` is missing.
-    #[error(
-        "PostgreSQL does not run as root, and this machine has no user postgres or nobody: run payvault as an ordinary user"
-    )]
+    #[error("PostgreSQL does not run as root, and this machine has no user postgres or nobody: run payvault as an ordinary user")]
     NoUser,
     /// The folder holds something else, or belongs to somebody else. It was not touched.
     #[error("{} holds other things or belongs to another user: choose an empty folder for the database", dir.display())]
@@ -145,12 +143,7 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self {
-            durable: true,
-            pg_bin: None,
-            max_connections: 200,
-            start_timeout: Duration::from_mins(2),
-        }
+        Self { durable: true, pg_bin: None, max_connections: 200, start_timeout: Duration::from_mins(2) }
     }
 }
 
@@ -173,10 +166,7 @@ impl Cluster {
 
     /// Finds the cluster of this folder, or makes and starts it. The folder is the cluster's own: empty, missing, or
     /// made by an earlier call. Any number of processes may call this at once.
-    pub fn find_or_start_with(
-        data_dir: &Path,
-        options: ClusterOptions,
-    ) -> Result<Self, ClusterError> {
+    pub fn find_or_start_with(data_dir: &Path, options: ClusterOptions) -> Result<Self, ClusterError> {
         let identity = Identity::of_server()?;
         let path = std::env::var_os("PATH");
         let find = |wanted| binaries::find(options.pg_bin.as_deref(), path.as_deref(), wanted);
@@ -187,14 +177,7 @@ impl Cluster {
         if let Some(made_by) = made_by.and_then(|text| text.trim().parse().ok()) {
             bin = find(Some(made_by))?;
         }
-        let mut cluster = Self {
-            socket_dir: PathBuf::new(),
-            dir: place.dir,
-            bin,
-            identity,
-            options,
-            note: place.note,
-        };
+        let mut cluster = Self { socket_dir: PathBuf::new(), dir: place.dir, bin, identity, options, note: place.note };
         if let Some(note) = &cluster.note {
             tracing::warn!("{note}");
         }
@@ -208,55 +191,34 @@ impl Cluster {
     /// when it does not run.
     pub fn stop(&self) -> Result<(), ClusterError> {
         let _lock = self.lock()?;
-        if matches!(
-            postmaster::state(&self.pgdata()),
-            State::Stopped | State::Stale
-        ) {
+        if matches!(postmaster::state(&self.pgdata()), State::Stopped | State::Stale) {
             return Ok(());
         }
         let mut command = self.identity.command(&self.bin.join("pg_ctl"));
-        command
-            .arg("-D")
-            .arg(self.pgdata())
-            .args(["stop", "-m", "fast", "-w", "-t", "60"]);
+        command.arg("-D").arg(self.pgdata()).args(["stop", "-m", "fast", "-w", "-t", "60"]);
         run("pg_ctl stop", command)
     }
 
     /// The address of a database in this cluster for one user of the database ([`ADMIN`], `pv_web`, `pv_worker`).
     pub fn url(&self, database: &str, user: &str) -> String {
         let socket = percent_encoded(&self.socket_dir);
-        let (user, database) = (
-            percent_encoded(Path::new(user)),
-            percent_encoded(Path::new(database)),
-        );
+        let (user, database) = (percent_encoded(Path::new(user)), percent_encoded(Path::new(database)));
         format!("postgres://{user}@localhost:5432/{database}?host={socket}&sslmode=disable")
     }
 
     /// Makes the database if it is not there.
     pub async fn ensure_database(&self, name: &str) -> Result<(), ClusterError> {
         check_database_name(name)?;
-        let sql = |source| ClusterError::Sql {
-            name: name.to_owned(),
-            source,
-        };
-        let mut conn = sqlx::PgConnection::connect(&self.url("postgres", ADMIN))
-            .await
-            .map_err(sql)?;
+        let sql = |source| ClusterError::Sql { name: name.to_owned(), source };
+        let mut conn = sqlx::PgConnection::connect(&self.url("postgres", ADMIN)).await.map_err(sql)?;
         let exists: bool =
-            sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-                .bind(name)
-                .fetch_one(&mut conn)
-                .await
-                .map_err(sql)?;
+            sqlx::query_scalar("select exists (select from pg_database where datname = $1)").bind(name).fetch_one(&mut conn).await.map_err(sql)?;
         if !exists {
-            let made = conn
-                .execute(AssertSqlSafe(format!("create database {name}")))
-                .await;
+            let made = conn.execute(AssertSqlSafe(format!("create database {name}"))).await;
             match made {
                 Ok(_) => {}
                 // Somebody else was faster: "duplicate database", or the same seen by the catalogue's index.
-                Err(sqlx::Error::Database(error))
-                    if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
+                Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
                 Err(error) => return Err(sql(error)),
             }
         }
@@ -296,12 +258,7 @@ impl Cluster {
     /// One process at a time makes, starts or stops. The lock ends with the process, also by `kill -9`.
     fn lock(&self) -> Result<File, ClusterError> {
         let path = self.dir.join(LOCK_FILE);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(doing("opening the lock", &path))?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(doing("opening the lock", &path))?;
         // Its holder may wait for a start of the full length.
         let patience = self.options.start_timeout.saturating_mul(2);
         for _ in 0..rounds(patience) {
@@ -336,22 +293,15 @@ impl Cluster {
         }
         let conf = half.join("postgresql.conf");
         let mut text = fs::read_to_string(&conf).map_err(doing("reading", &conf))?;
-        text.push_str(
-            "\n# Written by payvault at each start.\ninclude_if_exists = '../payvault.conf'\n",
-        );
+        text.push_str("\n# Written by payvault at each start.\ninclude_if_exists = '../payvault.conf'\n");
         fs::write(&conf, text).map_err(doing("writing", &conf))?;
         fs::rename(&half, &pgdata).map_err(doing("naming the new cluster", &pgdata))
     }
 
     fn initdb(&self, target: &Path, ctype: &str) -> Result<(), ClusterError> {
         let mut command = self.identity.command(&self.bin.join("initdb"));
-        command
-            .arg("-D")
-            .arg(target)
-            .args(["-U", ADMIN, "-E", "UTF8", "--no-instructions"]);
-        command
-            .args(["--auth-local=trust", "--auth-host=reject", "--locale=C"])
-            .arg(format!("--lc-ctype={ctype}"));
+        command.arg("-D").arg(target).args(["-U", ADMIN, "-E", "UTF8", "--no-instructions"]);
+        command.args(["--auth-local=trust", "--auth-host=reject", "--locale=C"]).arg(format!("--lc-ctype={ctype}"));
         if self.options.durable {
             command.arg("--data-checksums");
         } else {
@@ -361,24 +311,10 @@ impl Cluster {
     }
 
     fn check_version(&self, made_by: &str) -> Result<(), ClusterError> {
-        let output = self
-            .command("postgres")
-            .arg("--version")
-            .output()
-            .map_err(doing("asking the version of", &self.bin))?;
+        let output = self.command("postgres").arg("--version").output().map_err(doing("asking the version of", &self.bin))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let same = said.split_whitespace().any(|word| {
-            word.strip_prefix(made_by)
-                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-        });
-        if same {
-            Ok(())
-        } else {
-            Err(ClusterError::OtherVersion {
-                dir: self.dir.clone(),
-                made_by: made_by.to_owned(),
-            })
-        }
+        let same = said.split_whitespace().any(|word| word.strip_prefix(made_by).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit())));
+        if same { Ok(()) } else { Err(ClusterError::OtherVersion { dir: self.dir.clone(), made_by: made_by.to_owned() }) }
     }
 
     /// Starts the server unless it runs, and waits until it answers. Called under the lock.
@@ -394,28 +330,20 @@ impl Cluster {
                 State::Busy => sleep(PAUSE),
                 State::Stale => {
                     let socket_dir = place::socket_dir(&self.dir, self.identity)?;
-                    postmaster::disown(&pgdata, &socket_dir)
-                        .map_err(doing("clearing a stale", &pgdata.join("postmaster.pid")))?;
+                    postmaster::disown(&pgdata, &socket_dir).map_err(doing("clearing a stale", &pgdata.join("postmaster.pid")))?;
                 }
                 State::Stopped => {
                     let socket_dir = place::socket_dir(&self.dir, self.identity)?;
                     self.configure(&socket_dir)?;
                     let mut command = self.identity.command(&self.bin.join("pg_ctl"));
                     let seconds = self.options.start_timeout.as_secs().max(1).to_string();
-                    command
-                        .arg("-D")
-                        .arg(&pgdata)
-                        .arg("-l")
-                        .arg(self.dir.join(START_LOG));
+                    command.arg("-D").arg(&pgdata).arg("-l").arg(self.dir.join(START_LOG));
                     command.args(["start", "-w", "-s", "-t", &seconds]);
                     if let Err(error) = run("pg_ctl start", command) {
                         attempts_left = attempts_left.saturating_sub(1);
                         if attempts_left == 0 {
                             let said = format!("{error}; {}", self.last_words());
-                            return Err(ClusterError::Program {
-                                program: "pg_ctl start",
-                                said,
-                            });
+                            return Err(ClusterError::Program { program: "pg_ctl start", said });
                         }
                         // Sessions of a killed server may still be going away; they hold its memory.
                         sleep(Duration::from_millis(500));
@@ -433,8 +361,7 @@ impl Cluster {
         fs::write(&fresh, settings(socket_dir, &self.options)).map_err(doing("writing", &fresh))?;
         if self.identity.steps_down {
             // Whatever root's umask says, the server must be able to read it.
-            chown(&fresh, Some(self.identity.uid), Some(self.identity.gid))
-                .map_err(doing("giving away", &fresh))?;
+            chown(&fresh, Some(self.identity.uid), Some(self.identity.gid)).map_err(doing("giving away", &fresh))?;
         }
         fs::rename(&fresh, &path).map_err(doing("writing", &path))
     }
@@ -447,18 +374,12 @@ impl Cluster {
     }
 
     fn not_answering(&self, waited: Duration) -> ClusterError {
-        ClusterError::NotAnswering {
-            dir: self.dir.clone(),
-            seconds: waited.as_secs(),
-            said: self.last_words(),
-        }
+        ClusterError::NotAnswering { dir: self.dir.clone(), seconds: waited.as_secs(), said: self.last_words() }
     }
 }
 
 fn settings(socket_dir: &Path, options: &ClusterOptions) -> String {
-    let mut text = String::from(
-        "# Written by payvault at each start; put your own settings into postgresql.conf below the include.\n",
-    );
+    let mut text = String::from("# Written by payvault at each start; put your own settings into postgresql.conf below the include.\n");
     let mut set = |name: &str, value: &str| {
         let _ = writeln!(text, "{name} = '{value}'");
     };
@@ -500,38 +421,20 @@ fn rounds(time: Duration) -> u128 {
 }
 
 fn run(program: &'static str, mut command: Command) -> Result<(), ClusterError> {
-    let output = command.output().map_err(|source| ClusterError::Io {
-        what: "starting",
-        path: PathBuf::from(command.get_program()),
-        source,
-    })?;
+    let output = command.output().map_err(|source| ClusterError::Io { what: "starting", path: PathBuf::from(command.get_program()), source })?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let said: Vec<&str> = stderr
-        .lines()
-        .chain(stdout.lines())
-        .filter(|line| !line.trim().is_empty())
-        .take(4)
-        .collect();
-    Err(ClusterError::Program {
-        program,
-        said: said.join(" | "),
-    })
+    let said: Vec<&str> = stderr.lines().chain(stdout.lines()).filter(|line| !line.trim().is_empty()).take(4).collect();
+    Err(ClusterError::Program { program, said: said.join(" | ") })
 }
 
 fn check_database_name(name: &str) -> Result<(), ClusterError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    let plain = name
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if starts_well && plain && name.len() <= 63 {
-        Ok(())
-    } else {
-        Err(ClusterError::BadDatabaseName)
-    }
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if starts_well && plain && name.len() <= 63 { Ok(()) } else { Err(ClusterError::BadDatabaseName) }
 }
 
 fn percent_encoded(path: &Path) -> String {
@@ -555,33 +458,16 @@ mod tests {
         for good in ["payvault", "_x", "t_0123"] {
             assert!(check_database_name(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "1a",
-            "A",
-            "a b",
-            "a;drop database b",
-            "a\"",
-            &"x".repeat(64),
-        ] {
-            assert!(
-                matches!(check_database_name(bad), Err(ClusterError::BadDatabaseName)),
-                "{bad}"
-            );
+        for bad in ["", "1a", "A", "a b", "a;drop database b", "a\"", &"x".repeat(64)] {
+            assert!(matches!(check_database_name(bad), Err(ClusterError::BadDatabaseName)), "{bad}");
         }
     }
 
     #[test]
     fn only_throw_away_clusters_run_without_fsync() {
         let durable = settings(Path::new("/s"), &ClusterOptions::default());
-        assert!(
-            durable.contains("fsync = 'on'") && !durable.contains("'off'\nsynchronous"),
-            "{durable}"
-        );
-        let throw_away = ClusterOptions {
-            durable: false,
-            ..ClusterOptions::default()
-        };
+        assert!(durable.contains("fsync = 'on'") && !durable.contains("'off'\nsynchronous"), "{durable}");
+        let throw_away = ClusterOptions { durable: false, ..ClusterOptions::default() };
         assert!(settings(Path::new("/s"), &throw_away).contains("fsync = 'off'"));
         assert!(durable.contains("listen_addresses = ''"));
     }

@@ -26,31 +26,16 @@ pub(super) struct Place {
 }
 
 /// Makes the cluster's folder: owned by the server's user, closed to all others.
-pub(super) fn prepare(
-    data_dir: &Path,
-    identity: Identity,
-    options: &ClusterOptions,
-) -> Result<Place, ClusterError> {
-    let wanted = std::path::absolute(data_dir)
-        .map_err(doing("reading the name of the data folder", data_dir))?;
+pub(super) fn prepare(data_dir: &Path, identity: Identity, options: &ClusterOptions) -> Result<Place, ClusterError> {
+    let wanted = std::path::absolute(data_dir).map_err(doing("reading the name of the data folder", data_dir))?;
     check_name(&wanted)?;
     if !identity.steps_down || reachable(&wanted, identity)? {
         own(&wanted, identity)?;
-        return Ok(Place {
-            dir: wanted,
-            note: None,
-        });
+        return Ok(Place { dir: wanted, note: None });
     }
     // Durable data never goes to a temporary folder: those are cleaned by age.
-    let base = if options.durable {
-        PathBuf::from("/var/lib")
-    } else {
-        std::env::temp_dir()
-    };
-    let name = format!(
-        "payvault-{:016x}",
-        fnv1a(&[wanted.as_os_str().as_encoded_bytes()])
-    );
+    let base = if options.durable { PathBuf::from("/var/lib") } else { std::env::temp_dir() };
+    let name = format!("payvault-{:016x}", fnv1a(&[wanted.as_os_str().as_encoded_bytes()]));
     let dir = base.join(name);
     check_name(&dir)?;
     own(&dir, identity)?;
@@ -60,10 +45,7 @@ pub(super) fn prepare(
         dir.display(),
         wanted.display()
     );
-    Ok(Place {
-        dir,
-        note: Some(note),
-    })
+    Ok(Place { dir, note: Some(note) })
 }
 
 /// The socket folder: inside the cluster's folder, or, when that is too long, a short one under the temporary folder.
@@ -76,11 +58,7 @@ pub(super) fn socket_dir(dir: &Path, identity: Identity) -> Result<PathBuf, Clus
         let temp = std::env::temp_dir().join(&name);
         // An exotic TMPDIR may itself be long, or closed to the server's user.
         let fits = temp.as_os_str().len() + SOCKET_NAME.len() <= LONGEST_SOCKET_PATH;
-        if fits && (!identity.steps_down || reachable(&temp, identity)?) {
-            temp
-        } else {
-            Path::new("/tmp").join(name)
-        }
+        if fits && (!identity.steps_down || reachable(&temp, identity)?) { temp } else { Path::new("/tmp").join(name) }
     };
     check_name(&socket)?;
     own(&socket, identity)?;
@@ -89,18 +67,8 @@ pub(super) fn socket_dir(dir: &Path, identity: Identity) -> Result<PathBuf, Clus
 
 /// The names go into configuration files and, inside `pg_ctl`, through a shell.
 fn check_name(path: &Path) -> Result<(), ClusterError> {
-    let fit = path.to_str().is_some_and(|text| {
-        !text
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '\'' | '"' | '`' | '$' | '\\'))
-    });
-    if fit {
-        Ok(())
-    } else {
-        Err(ClusterError::BadName {
-            dir: path.to_path_buf(),
-        })
-    }
+    let fit = path.to_str().is_some_and(|text| !text.chars().any(|c| c.is_control() || matches!(c, '\'' | '"' | '`' | '$' | '\\')));
+    if fit { Ok(()) } else { Err(ClusterError::BadName { dir: path.to_path_buf() }) }
 }
 
 /// Can the server's user walk to this folder? Missing ancestors are made first, so that the answer stays true.
@@ -109,10 +77,7 @@ fn reachable(dir: &Path, identity: Identity) -> Result<bool, ClusterError> {
         return Ok(true);
     };
     // Do not litter folders that turn out to be closed: look at what exists before making anything.
-    let existing = parent
-        .ancestors()
-        .find(|ancestor| ancestor.exists())
-        .unwrap_or(parent);
+    let existing = parent.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(parent);
     if !walkable(existing, identity)? {
         return Ok(false);
     }
@@ -152,54 +117,33 @@ fn own(dir: &Path, identity: Identity) -> Result<(), ClusterError> {
     // Not followed when it is a link: in a temporary folder anybody can have put one.
     let meta = fs::symlink_metadata(dir).map_err(doing("looking at", dir))?;
     if !meta.is_dir() {
-        return Err(ClusterError::NotOurs {
-            dir: dir.to_path_buf(),
-        });
+        return Err(ClusterError::NotOurs { dir: dir.to_path_buf() });
     }
     if meta.uid() == identity.uid {
         if !is_empty(dir)? && !looks_ours(dir) {
-            return Err(ClusterError::NotOurs {
-                dir: dir.to_path_buf(),
-            });
+            return Err(ClusterError::NotOurs { dir: dir.to_path_buf() });
         }
     } else if identity.steps_down && meta.uid() == 0 {
         if !is_empty(dir)? && !looks_ours(dir) {
-            return Err(ClusterError::NotOurs {
-                dir: dir.to_path_buf(),
-            });
+            return Err(ClusterError::NotOurs { dir: dir.to_path_buf() });
         }
-        chown(dir, Some(identity.uid), Some(identity.gid))
-            .map_err(doing("giving away the folder", dir))?;
+        chown(dir, Some(identity.uid), Some(identity.gid)).map_err(doing("giving away the folder", dir))?;
     } else {
-        return Err(ClusterError::NotOurs {
-            dir: dir.to_path_buf(),
-        });
+        return Err(ClusterError::NotOurs { dir: dir.to_path_buf() });
     }
     if meta.mode() & 0o777 != 0o700 {
-        fs::set_permissions(dir, Permissions::from_mode(0o700))
-            .map_err(doing("closing the folder", dir))?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(doing("closing the folder", dir))?;
     }
     Ok(())
 }
 
 fn is_empty(dir: &Path) -> Result<bool, ClusterError> {
-    Ok(fs::read_dir(dir)
-        .map_err(doing("looking into", dir))?
-        .next()
-        .is_none())
+    Ok(fs::read_dir(dir).map_err(doing("looking into", dir))?.next().is_none())
 }
 
 /// True for a cluster's folder, also a half-made one, and for a socket folder.
 fn looks_ours(dir: &Path) -> bool {
-    [
-        "pgdata",
-        super::LOCK_FILE,
-        ORIGIN_FILE,
-        ".s.PGSQL.5432",
-        ".s.PGSQL.5432.lock",
-    ]
-    .iter()
-    .any(|name| fs::symlink_metadata(dir.join(name)).is_ok())
+    ["pgdata", super::LOCK_FILE, ORIGIN_FILE, ".s.PGSQL.5432", ".s.PGSQL.5432.lock"].iter().any(|name| fs::symlink_metadata(dir.join(name)).is_ok())
 }
 
 const ORIGIN_FILE: &str = "origin";
@@ -209,9 +153,7 @@ fn remember_origin(dir: &Path, wanted: &Path) -> Result<(), ClusterError> {
     let file = dir.join(ORIGIN_FILE);
     match fs::read(&file) {
         Ok(known) if known == wanted.as_os_str().as_encoded_bytes() => Ok(()),
-        Ok(_) => Err(ClusterError::NotOurs {
-            dir: dir.to_path_buf(),
-        }),
+        Ok(_) => Err(ClusterError::NotOurs { dir: dir.to_path_buf() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::write(&file, wanted.as_os_str().as_encoded_bytes()).map_err(doing("writing", &file))
         }

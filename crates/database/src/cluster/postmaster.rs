@@ -28,14 +28,9 @@ pub(super) fn state(pgdata: &Path) -> State {
         return State::Stopped;
     };
     let mut lines = text.lines();
-    let pid = lines
-        .next()
-        .and_then(|line| line.trim().parse::<u32>().ok());
+    let pid = lines.next().and_then(|line| line.trim().parse::<u32>().ok());
     // PostgreSQL documents the order: pid, folder, start time, port, socket folder, listen address, memory key, status.
-    let socket_dir = lines
-        .nth(3)
-        .map(|line| PathBuf::from(line.trim()))
-        .filter(|dir| dir.is_absolute());
+    let socket_dir = lines.nth(3).map(|line| PathBuf::from(line.trim())).filter(|dir| dir.is_absolute());
     if let Some(socket_dir) = socket_dir
         && answers(&socket_dir)
     {
@@ -81,10 +76,7 @@ fn answers(socket_dir: &Path) -> bool {
     message.extend_from_slice(&196_608_u32.to_be_bytes());
     message.extend_from_slice(body.as_bytes());
     let mut answer = [0_u8; 512];
-    let length = stream
-        .write_all(&message)
-        .and_then(|()| stream.read(&mut answer))
-        .unwrap_or(0);
+    let length = stream.write_all(&message).and_then(|()| stream.read(&mut answer)).unwrap_or(0);
     let answer = answer.get(..length).unwrap_or_default();
     let accepted = is_acceptance(answer);
     if accepted {
@@ -113,10 +105,7 @@ fn is_alive(pid: u32) -> bool {
 /// The server works in its data folder, so its working directory tells it from any other process.
 fn is_server_of(pid: u32, pgdata: &Path) -> bool {
     if Path::new("/proc/self").exists() {
-        let (Ok(works_in), Ok(pgdata)) = (
-            fs::read_link(format!("/proc/{pid}/cwd")),
-            fs::canonicalize(pgdata),
-        ) else {
+        let (Ok(works_in), Ok(pgdata)) = (fs::read_link(format!("/proc/{pid}/cwd")), fs::canonicalize(pgdata)) else {
             return false;
         };
         return works_in == pgdata;
@@ -125,11 +114,7 @@ fn is_server_of(pid: u32, pgdata: &Path) -> bool {
 }
 
 fn ps(pid: u32) -> Option<String> {
-    let output = Command::new("ps")
-        .args(["-o", "comm=", "-p", &pid.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("ps").args(["-o", "comm=", "-p", &pid.to_string()]).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -141,12 +126,8 @@ mod tests {
     #[test]
     fn a_full_server_runs_and_a_starting_one_does_not_yet() {
         assert!(is_acceptance(b"R\0\0\0\x08\0\0\0\0"));
-        assert!(is_acceptance(
-            b"E\0\0\0\x40SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"
-        ));
-        assert!(!is_acceptance(
-            b"E\0\0\0\x40SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
-        ));
+        assert!(is_acceptance(b"E\0\0\0\x40SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"));
+        assert!(!is_acceptance(b"E\0\0\0\x40SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"));
         assert!(!is_acceptance(b""));
     }
 }

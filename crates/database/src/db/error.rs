@@ -79,20 +79,13 @@ impl DbError {
     /// True when running the whole transaction again is safe and may succeed. Never true for [`DbError::CommitUnknown`]
     /// and [`DbError::AbortedTransaction`].
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable(_) | Self::Serialization(_) | Self::Deadlock(_) | Self::Timeout(_)
-        )
+        matches!(self, Self::Unavailable(_) | Self::Serialization(_) | Self::Deadlock(_) | Self::Timeout(_))
     }
 
     /// The name of the unique constraint that refused the rows, if that is what happened.
     pub fn unique_violation(&self) -> Option<&str> {
         match self {
-            Self::Constraint {
-                name,
-                kind: ConstraintKind::Unique,
-                ..
-            } => Some(name),
+            Self::Constraint { name, kind: ConstraintKind::Unique, .. } => Some(name),
             _ => None,
         }
     }
@@ -101,9 +94,7 @@ impl DbError {
     pub(super) fn from_commit(error: sqlx::Error) -> Self {
         match Self::from(error) {
             Self::Unavailable(source) => Self::CommitUnknown(source),
-            Self::Other(source) if source.as_database_error().is_none() => {
-                Self::CommitUnknown(source)
-            }
+            Self::Other(source) if source.as_database_error().is_none() => Self::CommitUnknown(source),
             sorted => sorted,
         }
     }
@@ -119,10 +110,7 @@ impl From<sqlx::Error> for DbError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => Self::Unavailable(error),
             sqlx::Error::Database(answer) => {
-                let code = answer
-                    .code()
-                    .map(std::borrow::Cow::into_owned)
-                    .unwrap_or_default();
+                let code = answer.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
                 Self::from_state(&code, error)
             }
             _ => Self::Other(error),
@@ -141,8 +129,7 @@ impl DbError {
             "42501" => Self::Denied(error),
             "25P02" => Self::AbortedTransaction(error),
             // Shutdown, crash, starting up, database dropped, idle timeouts, too many connections, a read-only standby.
-            "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" | "53300"
-            | "25006" => Self::Unavailable(error),
+            "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" | "53300" | "25006" => Self::Unavailable(error),
             _ if code.starts_with("08") => Self::Unavailable(error),
             _ if code.starts_with("23") => {
                 let kind = match code {
@@ -154,11 +141,7 @@ impl DbError {
                     _ => ConstraintKind::Other,
                 };
                 let name = constraint_name(&error);
-                Self::Constraint {
-                    name,
-                    kind,
-                    source: error,
-                }
+                Self::Constraint { name, kind, source: error }
             }
             _ => Self::Other(error),
         }
@@ -169,14 +152,6 @@ fn constraint_name(error: &sqlx::Error) -> String {
     let Some(answer) = error.as_database_error() else {
         return String::new();
     };
-    let column = || {
-        answer
-            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-            .and_then(|answer| answer.column())
-    };
-    answer
-        .constraint()
-        .or_else(column)
-        .unwrap_or_default()
-        .to_owned()
+    let column = || answer.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|answer| answer.column());
+    answer.constraint().or_else(column).unwrap_or_default().to_owned()
 }

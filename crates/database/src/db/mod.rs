@@ -108,10 +108,7 @@ impl DbConfig {
 
     /// For a database of a private cluster.
     pub fn for_cluster(cluster: &Cluster, database: &str) -> Self {
-        Self::new(Target::Private {
-            web_url: cluster.url(database, WEB_ROLE),
-            worker_url: cluster.url(database, WORKER_ROLE),
-        })
+        Self::new(Target::Private { web_url: cluster.url(database, WEB_ROLE), worker_url: cluster.url(database, WORKER_ROLE) })
     }
 
     /// For the server behind a `DATABASE_URL`.
@@ -128,24 +125,10 @@ impl DbConfig {
 
     fn pool(&self, role: &'static str, most: u32) -> Result<PgPool, DbError> {
         let (url, set_role) = match &self.target {
-            Target::Private {
-                web_url,
-                worker_url,
-            } => (
-                if role == WEB_ROLE {
-                    web_url
-                } else {
-                    worker_url
-                },
-                false,
-            ),
+            Target::Private { web_url, worker_url } => (if role == WEB_ROLE { web_url } else { worker_url }, false),
             Target::Shared { url } => (url, true),
         };
-        let name = format!(
-            "{} {}",
-            self.application_name,
-            role.trim_start_matches("pv_")
-        );
+        let name = format!("{} {}", self.application_name, role.trim_start_matches("pv_"));
         let options: PgConnectOptions = url.parse::<PgConnectOptions>()?.application_name(&name);
         let first = Arc::new(self.first_words(set_role.then_some(role)));
         Ok(PgPoolOptions::new()
@@ -157,9 +140,7 @@ impl DbConfig {
             .after_connect(move |session, _| {
                 let first = Arc::clone(&first);
                 Box::pin(async move {
-                    session
-                        .execute(sqlx::raw_sql(AssertSqlSafe(first.to_string())))
-                        .await?;
+                    session.execute(sqlx::raw_sql(AssertSqlSafe(first.to_string()))).await?;
                     Ok(())
                 })
             })
@@ -185,16 +166,10 @@ impl DbConfig {
 /// May the pool hand this session out? False when it is inside a transaction (then the two times differ, because the
 /// transaction began with an earlier message), inside a failed one, or gone. Asked by the simple protocol: one message, nothing prepared.
 async fn fit_for_use(session: &mut PgConnection) -> bool {
-    let answer = session
-        .fetch_one(sqlx::raw_sql(
-            "select transaction_timestamp() = statement_timestamp()",
-        ))
-        .await;
+    let answer = session.fetch_one(sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()")).await;
     let fit = answer.and_then(|row| row.try_get::<bool, _>(0));
     if !matches!(fit, Ok(true)) {
-        tracing::warn!(
-            "a pooled session was not fit for use (inside a transaction, or lost) and was closed"
-        );
+        tracing::warn!("a pooled session was not fit for use (inside a transaction, or lost) and was closed");
     }
     matches!(fit, Ok(true))
 }
@@ -209,10 +184,7 @@ pub struct Db {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db")
-            .field("web", &self.web.size())
-            .field("worker", &self.worker.size())
-            .finish_non_exhaustive()
+        f.debug_struct("Db").field("web", &self.web.size()).field("worker", &self.worker.size()).finish_non_exhaustive()
     }
 }
 
@@ -257,18 +229,12 @@ impl Db {
     /// The same database with other fault points; the pools are shared. So one simulated process can crash without the others.
     #[must_use]
     pub fn with_hook(&self, hook: Arc<dyn CommitHook>) -> Self {
-        Self {
-            web: self.web.clone(),
-            worker: self.worker.clone(),
-            hook,
-        }
+        Self { web: self.web.clone(), worker: self.worker.clone(), hook }
     }
 
     /// The database's clock, to be compared with ours. Decides nothing.
     pub async fn now(&self) -> Result<DateTime<Utc>, DbError> {
-        Ok(sqlx::query_scalar("select clock_timestamp()")
-            .fetch_one(&self.worker)
-            .await?)
+        Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(&self.worker).await?)
     }
 
     /// A session of its own, beside the pools, for `LISTEN`. It reconnects by itself; what was sent meanwhile is missed,

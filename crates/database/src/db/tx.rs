@@ -33,9 +33,7 @@ impl Scope {
     /// The one message that begins. The only value in it is a UUID, so there is nothing to inject.
     fn begin_sql(self) -> String {
         let settings = |partner: &str, platform: &str| {
-            format!(
-                "begin; select set_config('pv.partner_id', '{partner}', true), set_config('pv.platform', '{platform}', true)"
-            )
+            format!("begin; select set_config('pv.partner_id', '{partner}', true), set_config('pv.platform', '{platform}', true)")
         };
         match self {
             Self::Worker => "begin".to_owned(),
@@ -55,29 +53,17 @@ pub struct Tx {
 
 impl std::fmt::Debug for Tx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tx")
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
+        f.debug_struct("Tx").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
 impl Tx {
-    pub(super) async fn begin(
-        pool: PgPool,
-        scope: Scope,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Self, DbError> {
+    pub(super) async fn begin(pool: PgPool, scope: Scope, hook: Arc<dyn CommitHook>) -> Result<Self, DbError> {
         let task = tokio::spawn(async move {
             let session = pool.acquire().await?;
             // From here on every way out of this task, also the end of the runtime, rolls back or closes the session.
-            let mut tx = Self {
-                session: Some(session),
-                scope,
-                hook,
-            };
-            tx.conn()
-                .execute(sqlx::raw_sql(AssertSqlSafe(scope.begin_sql())))
-                .await?;
+            let mut tx = Self { session: Some(session), scope, hook };
+            tx.conn().execute(sqlx::raw_sql(AssertSqlSafe(scope.begin_sql()))).await?;
             Ok(tx)
         });
         match task.await {
@@ -91,14 +77,9 @@ impl Tx {
     ///
     /// # Panics
     /// Never: the session is taken only by what consumes the transaction.
-    #[expect(
-        clippy::expect_used,
-        reason = "only commit, rollback and drop take the session, and they consume the transaction"
-    )]
+    #[expect(clippy::expect_used, reason = "only commit, rollback and drop take the session, and they consume the transaction")]
     pub fn conn(&mut self) -> &mut PgConnection {
-        self.session
-            .as_mut()
-            .expect("a transaction has its session until it is consumed")
+        self.session.as_mut().expect("a transaction has its session until it is consumed")
     }
 
     /// On whose behalf it runs.
@@ -170,9 +151,7 @@ impl Drop for Tx {
         };
         runtime.spawn(async move {
             // First drains the answers to whatever was under way, then rolls back.
-            let rolled_back =
-                tokio::time::timeout(ROLLBACK_LIMIT, session.execute(sqlx::raw_sql("rollback")))
-                    .await;
+            let rolled_back = tokio::time::timeout(ROLLBACK_LIMIT, session.execute(sqlx::raw_sql("rollback"))).await;
             if !matches!(rolled_back, Ok(Ok(_))) {
                 drop(session.detach());
             }
@@ -189,16 +168,8 @@ mod tests {
         assert_eq!(Scope::Worker.begin_sql(), "begin");
         let partner = Uuid::from_u128(7);
         let web = Scope::Web(partner).begin_sql();
-        assert!(
-            web.starts_with("begin; ")
-                && web.contains(&partner.to_string())
-                && web.contains("'off'"),
-            "{web}"
-        );
+        assert!(web.starts_with("begin; ") && web.contains(&partner.to_string()) && web.contains("'off'"), "{web}");
         let platform = Scope::WebPlatform.begin_sql();
-        assert!(
-            platform.contains("'pv.partner_id', ''") && platform.contains("'pv.platform', 'on'"),
-            "{platform}"
-        );
+        assert!(platform.contains("'pv.partner_id', ''") && platform.contains("'pv.platform', 'on'"), "{platform}");
     }
 }

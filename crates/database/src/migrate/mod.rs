@@ -22,9 +22,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// Our user may not make the roles. The text says what an administrator must run.
-    #[error(
-        "the database user {user} may not set up the roles: let an administrator run once: {sql}"
-    )]
+    #[error("the database user {user} may not set up the roles: let an administrator run once: {sql}")]
     MissingRights {
         /// Our user.
         user: String,
@@ -32,9 +30,7 @@ pub enum MigrationError {
         sql: String,
     },
     /// A role that must be bound by row-level security is not.
-    #[error(
-        "these roles are superusers or bypass row-level security, and must not: {roles} (alter role ... nosuperuser nobypassrls)"
-    )]
+    #[error("these roles are superusers or bypass row-level security, and must not: {roles} (alter role ... nosuperuser nobypassrls)")]
     RoleTooStrong {
         /// Their names.
         roles: String,
@@ -90,10 +86,7 @@ pub async fn up(owner_url: &str, migrator: &Migrator) -> Result<(), MigrationErr
     roles::become_owner(&mut conn).await?;
     migrator.run_direct(None, &mut conn, false).await?;
     // So that any role can answer "is the schema the one I was built for?".
-    conn.execute(sqlx::raw_sql(
-        "grant select on _sqlx_migrations to pv_web, pv_worker",
-    ))
-    .await?;
+    conn.execute(sqlx::raw_sql("grant select on _sqlx_migrations to pv_web, pv_worker")).await?;
     conn.close().await?;
     Ok(())
 }
@@ -110,22 +103,15 @@ pub async fn down(owner_url: &str, migrator: &Migrator, to: i64) -> Result<(), M
 }
 
 /// Compares a database with these migrations; by number. Changes nothing, and any role may ask.
-pub async fn status(
-    url: &str,
-    migrator: &Migrator,
-) -> Result<Vec<MigrationStatus>, MigrationError> {
+pub async fn status(url: &str, migrator: &Migrator) -> Result<Vec<MigrationStatus>, MigrationError> {
     let mut conn = PgConnection::connect(url).await?;
-    let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
-        .fetch_one(&mut conn)
-        .await?;
+    let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut conn).await?;
     if known {
         // Needed where our user is a member of the owner that does not inherit; refused where it needs none.
         let _ = conn.execute(sqlx::raw_sql("set role pv_owner")).await;
     }
     let applied: Vec<(i64, String, DateTime<Utc>, Vec<u8>)> = if known {
-        sqlx::query_as("select version, description, installed_on, checksum from _sqlx_migrations order by version")
-            .fetch_all(&mut conn)
-            .await?
+        sqlx::query_as("select version, description, installed_on, checksum from _sqlx_migrations order by version").fetch_all(&mut conn).await?
     } else {
         Vec::new()
     };
@@ -133,44 +119,21 @@ pub async fn status(
     Ok(compare(migrator, applied))
 }
 
-fn compare(
-    migrator: &Migrator,
-    applied: Vec<(i64, String, DateTime<Utc>, Vec<u8>)>,
-) -> Vec<MigrationStatus> {
-    let ours = || {
-        migrator
-            .iter()
-            .filter(|migration| !migration.migration_type.is_down_migration())
-    };
+fn compare(migrator: &Migrator, applied: Vec<(i64, String, DateTime<Utc>, Vec<u8>)>) -> Vec<MigrationStatus> {
+    let ours = || migrator.iter().filter(|migration| !migration.migration_type.is_down_migration());
     let mut all: Vec<MigrationStatus> = ours()
         .map(|migration| {
-            let done = applied
-                .iter()
-                .find(|(version, ..)| *version == migration.version);
+            let done = applied.iter().find(|(version, ..)| *version == migration.version);
             let state = match done {
                 None => MigrationState::Pending,
-                Some((_, _, at, checksum)) if checksum.as_slice() == &*migration.checksum => {
-                    MigrationState::Applied(*at)
-                }
+                Some((_, _, at, checksum)) if checksum.as_slice() == &*migration.checksum => MigrationState::Applied(*at),
                 Some((_, _, at, _)) => MigrationState::Changed(*at),
             };
-            MigrationStatus {
-                version: migration.version,
-                description: migration.description.to_string(),
-                state,
-            }
+            MigrationStatus { version: migration.version, description: migration.description.to_string(), state }
         })
         .collect();
-    let foreign = applied
-        .into_iter()
-        .filter(|(version, ..)| !ours().any(|migration| migration.version == *version));
-    all.extend(
-        foreign.map(|(version, description, at, _)| MigrationStatus {
-            version,
-            description,
-            state: MigrationState::Unknown(at),
-        }),
-    );
+    let foreign = applied.into_iter().filter(|(version, ..)| !ours().any(|migration| migration.version == *version));
+    all.extend(foreign.map(|(version, description, at, _)| MigrationStatus { version, description, state: MigrationState::Unknown(at) }));
     all.sort_by_key(|status| status.version);
     all
 }
@@ -178,10 +141,7 @@ fn compare(
 /// One process at a time. The lock ends with the session.
 async fn lock(conn: &mut PgConnection) -> Result<(), MigrationError> {
     loop {
-        let ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(LOCK_KEY)
-            .fetch_one(&mut *conn)
-            .await?;
+        let ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(&mut *conn).await?;
         if ours {
             return Ok(());
         }

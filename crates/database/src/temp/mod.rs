@@ -104,14 +104,8 @@ impl TempCluster {
         if let Some(known) = shared.as_ref() {
             return Ok(Arc::clone(known));
         }
-        let checkout = fnv1a(&[
-            env!("CARGO_MANIFEST_DIR").as_bytes(),
-            env!("CARGO_PKG_VERSION").as_bytes(),
-        ]);
-        let base = well_known(&format!(
-            "pv-pgtemp-{}-{checkout:016x}",
-            Identity::own_uid()?
-        ));
+        let checkout = fnv1a(&[env!("CARGO_MANIFEST_DIR").as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()]);
+        let base = well_known(&format!("pv-pgtemp-{}-{checkout:016x}", Identity::own_uid()?));
         let found = Arc::new(Self::attach(&base, IDLE_SECONDS)?);
         *shared = Some(Arc::clone(&found));
         Ok(found)
@@ -122,12 +116,7 @@ impl TempCluster {
         let user = loop {
             make_base(base)?;
             let path = base.join("users.lock");
-            let file = match File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)
-            {
+            let file = match File::options().create(true).truncate(false).write(true).open(&path) {
                 Ok(file) => file,
                 // The watcher has just deleted the folder.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -142,16 +131,9 @@ impl TempCluster {
         };
         // The watcher first: should we be killed while the server starts, somebody cleans up.
         watch(base, idle_seconds)?;
-        let options = ClusterOptions {
-            durable: false,
-            ..ClusterOptions::default()
-        };
+        let options = ClusterOptions { durable: false, ..ClusterOptions::default() };
         let cluster = Cluster::find_or_start_with(&base.join("cluster"), options)?;
-        Ok(Self {
-            cluster,
-            base: base.to_path_buf(),
-            _user: user,
-        })
+        Ok(Self { cluster, base: base.to_path_buf(), _user: user })
     }
 
     /// The cluster itself.
@@ -167,51 +149,28 @@ impl TempCluster {
 
 /// In memory when there is room, else in the temporary folder; and where the cluster already is, if it is.
 fn well_known(name: &str) -> PathBuf {
-    let (in_memory, on_disk) = (
-        Path::new("/dev/shm").join(name),
-        std::env::temp_dir().join(name),
-    );
-    if in_memory.is_dir() || (!on_disk.is_dir() && free_kib("/dev/shm") > ROOM_IN_MEMORY_KIB) {
-        in_memory
-    } else {
-        on_disk
-    }
+    let (in_memory, on_disk) = (Path::new("/dev/shm").join(name), std::env::temp_dir().join(name));
+    if in_memory.is_dir() || (!on_disk.is_dir() && free_kib("/dev/shm") > ROOM_IN_MEMORY_KIB) { in_memory } else { on_disk }
 }
 
 fn free_kib(dir: &str) -> u64 {
-    let Ok(output) = Command::new("df")
-        .args(["-Pk", dir])
-        .stdin(Stdio::null())
-        .output()
-    else {
+    let Ok(output) = Command::new("df").args(["-Pk", dir]).stdin(Stdio::null()).output() else {
         return 0;
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .nth(1)
-        .and_then(|line| line.split_whitespace().nth(3)?.parse().ok())
-        .unwrap_or(0)
+    text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse().ok()).unwrap_or(0)
 }
 
 /// Passable for the server's user, which may be another; writable for us alone.
 fn make_base(base: &Path) -> Result<(), TempError> {
     match DirBuilder::new().mode(0o711).create(base) {
-        Ok(()) => fs::set_permissions(base, Permissions::from_mode(0o711)).or_else(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                Ok(())
-            } else {
-                Err(doing("opening", base)(error))
-            }
-        }),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::symlink_metadata(base) {
-                Ok(meta) if meta.is_dir() && meta.uid() == Identity::own_uid()? => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                _ => Err(TempError::NotOurs {
-                    path: base.to_path_buf(),
-                }),
-            }
-        }
+        Ok(()) => fs::set_permissions(base, Permissions::from_mode(0o711))
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(doing("opening", base)(error)) }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(base) {
+            Ok(meta) if meta.is_dir() && meta.uid() == Identity::own_uid()? => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => Err(TempError::NotOurs { path: base.to_path_buf() }),
+        },
         Err(error) => Err(doing("making", base)(error)),
     }
 }
@@ -219,12 +178,7 @@ fn make_base(base: &Path) -> Result<(), TempError> {
 /// Starts the watcher unless it lives, which its lock tells.
 fn watch(base: &Path, idle_seconds: u32) -> Result<(), TempError> {
     let path = base.join("watcher.lock");
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(doing("opening", &path))?;
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(doing("opening", &path))?;
     match lock.try_lock() {
         Ok(()) => drop(lock),
         Err(TryLockError::WouldBlock) => return Ok(()),
@@ -249,20 +203,13 @@ fn watch(base: &Path, idle_seconds: u32) -> Result<(), TempError> {
         if matches!(lock_state(&path), Held::Yes) {
             return Ok(());
         }
-        if watcher
-            .try_wait()
-            .map_err(doing("asking the watcher of", base))?
-            .is_some()
-        {
+        if watcher.try_wait().map_err(doing("asking the watcher of", base))?.is_some() {
             break;
         }
         sleep(Duration::from_millis(10));
     }
     if matches!(lock_state(&path), Held::No) {
-        tracing::warn!(
-            "{} will not be deleted by itself: the program flock is missing",
-            base.display()
-        );
+        tracing::warn!("{} will not be deleted by itself: the program flock is missing", base.display());
     }
     Ok(())
 }
@@ -297,10 +244,7 @@ impl Template {
 
     /// These migrations.
     pub fn new(migrator: Migrator) -> Self {
-        Self {
-            migrator: Arc::new(migrator),
-            setup: String::new(),
-        }
+        Self { migrator: Arc::new(migrator), setup: String::new() }
     }
 
     /// And then this SQL, run as the owner.
@@ -322,70 +266,42 @@ impl Template {
     }
 
     /// Makes the template in this cluster unless it is there whole. Any number of processes may come at once.
-    async fn ensure(
-        &self,
-        cluster: &Cluster,
-        admin: &mut PgConnection,
-    ) -> Result<String, TempError> {
+    async fn ensure(&self, cluster: &Cluster, admin: &mut PgConnection) -> Result<String, TempError> {
         let name = self.database_name();
         if is_whole(admin, &name).await? {
             return Ok(name);
         }
-        sqlx::query("select pg_advisory_lock($1)")
-            .bind(TEMPLATE_LOCK_KEY)
-            .execute(&mut *admin)
-            .await
-            .map_err(sql("locking the template of"))?;
+        sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK_KEY).execute(&mut *admin).await.map_err(sql("locking the template of"))?;
         if !is_whole(admin, &name).await? {
             let run = |text: String| sqlx::raw_sql(AssertSqlSafe(text));
             // What a killed process left half-made.
-            admin
-                .execute(run(format!("drop database if exists {name} with (force)")))
-                .await
-                .map_err(sql("clearing the template of"))?;
-            admin
-                .execute(run(format!("create database {name}")))
-                .await
-                .map_err(sql("making the template of"))?;
+            admin.execute(run(format!("drop database if exists {name} with (force)"))).await.map_err(sql("clearing the template of"))?;
+            admin.execute(run(format!("create database {name}"))).await.map_err(sql("making the template of"))?;
             let url = cluster.url(&name, ADMIN);
             migrate::up(&url, &self.migrator).await?;
             if !self.setup.is_empty() {
-                let mut conn = PgConnection::connect(&url)
-                    .await
-                    .map_err(sql("setting up the template of"))?;
+                let mut conn = PgConnection::connect(&url).await.map_err(sql("setting up the template of"))?;
                 let setup = format!("set role {}; {}", migrate::OWNER_ROLE, self.setup);
-                conn.execute(run(setup))
-                    .await
-                    .map_err(sql("setting up the template of"))?;
-                conn.close()
-                    .await
-                    .map_err(sql("setting up the template of"))?;
+                conn.execute(run(setup)).await.map_err(sql("setting up the template of"))?;
+                conn.close().await.map_err(sql("setting up the template of"))?;
             }
             // The mark of a whole template; and nobody can connect, so it can always be copied.
             admin
-                .execute(run(format!(
-                    "alter database {name} is_template true allow_connections false"
-                )))
+                .execute(run(format!("alter database {name} is_template true allow_connections false")))
                 .await
                 .map_err(sql("sealing the template of"))?;
         }
-        sqlx::query("select pg_advisory_unlock($1)")
-            .bind(TEMPLATE_LOCK_KEY)
-            .execute(admin)
-            .await
-            .map_err(sql("unlocking the template of"))?;
+        sqlx::query("select pg_advisory_unlock($1)").bind(TEMPLATE_LOCK_KEY).execute(admin).await.map_err(sql("unlocking the template of"))?;
         Ok(name)
     }
 }
 
 async fn is_whole(admin: &mut PgConnection, name: &str) -> Result<bool, TempError> {
-    sqlx::query_scalar(
-        "select exists (select from pg_database where datname = $1 and datistemplate)",
-    )
-    .bind(name)
-    .fetch_one(admin)
-    .await
-    .map_err(sql("looking for the template of"))
+    sqlx::query_scalar("select exists (select from pg_database where datname = $1 and datistemplate)")
+        .bind(name)
+        .fetch_one(admin)
+        .await
+        .map_err(sql("looking for the template of"))
 }
 
 /// A database for one test, dropped with this value.
@@ -401,10 +317,7 @@ impl TestDatabase {
     ///
     /// # Panics
     /// When there is no PostgreSQL on the machine, or a migration fails: a test cannot go on. [`TestDatabase::try_create`] says it as an error.
-    #[expect(
-        clippy::panic,
-        reason = "for tests, which must fail when they have no database"
-    )]
+    #[expect(clippy::panic, reason = "for tests, which must fail when they have no database")]
     pub async fn create(template: &Template) -> Self {
         match Self::try_create(template).await {
             Ok(made) => made,
@@ -414,33 +327,20 @@ impl TestDatabase {
 
     /// Makes a database from the template, and the template if this is the first.
     pub async fn try_create(template: &Template) -> Result<Self, TempError> {
-        let shared = tokio::task::spawn_blocking(TempCluster::shared)
-            .await
-            .map_err(|_| TempError::Lost)??;
+        let shared = tokio::task::spawn_blocking(TempCluster::shared).await.map_err(|_| TempError::Lost)??;
         Self::try_create_in(shared, template).await
     }
 
     /// The same in a throw-away cluster of the caller's choice.
-    pub async fn try_create_in(
-        shared: Arc<TempCluster>,
-        template: &Template,
-    ) -> Result<Self, TempError> {
+    pub async fn try_create_in(shared: Arc<TempCluster>, template: &Template) -> Result<Self, TempError> {
         let cluster = shared.cluster();
-        let mut admin = PgConnection::connect(&cluster.url("postgres", ADMIN))
-            .await
-            .map_err(sql("connecting to make"))?;
+        let mut admin = PgConnection::connect(&cluster.url("postgres", ADMIN)).await.map_err(sql("connecting to make"))?;
         let source = template.ensure(cluster, &mut admin).await?;
         // Named by the server's randomness: process numbers come again.
         let name: String =
-            sqlx::query_scalar("select 't_' || replace(gen_random_uuid()::text, '-', '')")
-                .fetch_one(&mut admin)
-                .await
-                .map_err(sql("naming"))?;
+            sqlx::query_scalar("select 't_' || replace(gen_random_uuid()::text, '-', '')").fetch_one(&mut admin).await.map_err(sql("naming"))?;
         let copy = format!("create database {name} template {source} strategy {COPY_STRATEGY}");
-        admin
-            .execute(sqlx::raw_sql(AssertSqlSafe(copy)))
-            .await
-            .map_err(sql("making"))?;
+        admin.execute(sqlx::raw_sql(AssertSqlSafe(copy))).await.map_err(sql("making"))?;
         admin.close().await.map_err(sql("making"))?;
         let mut config = DbConfig::for_cluster(cluster, &name);
         config.web_connections = 5;
@@ -485,16 +385,10 @@ impl Drop for TestDatabase {
         let statement = format!("drop database if exists {} with (force)", self.name);
         // The runtime of the test may be single-threaded, and is blocked by us: a thread with its own.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .ok()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async {
                 let mut admin = PgConnection::connect(&url).await.ok()?;
-                admin
-                    .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
-                    .await
-                    .ok()?;
+                admin.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.ok()?;
                 admin.close().await.ok()
             })
         });

@@ -11,9 +11,7 @@ use sqlx::{Connection, Executor};
 use crate::folders::{Folder, throw_away};
 
 async fn connect(cluster: &Cluster, database: &str) -> PgConnection {
-    PgConnection::connect(&cluster.url(database, ADMIN))
-        .await
-        .unwrap()
+    PgConnection::connect(&cluster.url(database, ADMIN)).await.unwrap()
 }
 
 async fn text(conn: &mut PgConnection, sql: &'static str) -> String {
@@ -29,10 +27,7 @@ async fn a_cluster_is_made_reused_stopped_and_found_again_with_its_data() {
     assert_eq!(first.url("x", "y"), second.url("x", "y"));
     assert_eq!(first.note(), None);
 
-    let (one, two) = tokio::join!(
-        first.ensure_database("payvault"),
-        second.ensure_database("payvault")
-    );
+    let (one, two) = tokio::join!(first.ensure_database("payvault"), second.ensure_database("payvault"));
     one.unwrap();
     two.unwrap();
     first.ensure_database("payvault").await.unwrap();
@@ -45,20 +40,9 @@ async fn a_cluster_is_made_reused_stopped_and_found_again_with_its_data() {
 
     first.stop().unwrap();
     first.stop().unwrap();
-    assert!(
-        PgConnection::connect(&first.url("payvault", ADMIN))
-            .await
-            .is_err()
-    );
+    assert!(PgConnection::connect(&first.url("payvault", ADMIN)).await.is_err());
     let again = folder.start(&dir);
-    assert_eq!(
-        text(
-            &mut connect(&again, "payvault").await,
-            "select count(*)::text from kept"
-        )
-        .await,
-        "0"
-    );
+    assert_eq!(text(&mut connect(&again, "payvault").await, "select count(*)::text from kept").await, "0");
 }
 
 #[tokio::test]
@@ -67,17 +51,8 @@ async fn a_cluster_is_durable_unless_told_otherwise() {
     let cluster = Cluster::find_or_start(&folder.path.join("database")).unwrap();
     let mut conn = connect(&cluster, "postgres").await;
     let mut said = Vec::new();
-    for name in [
-        "fsync",
-        "synchronous_commit",
-        "full_page_writes",
-        "data_checksums",
-    ] {
-        let value: String = sqlx::query_scalar("select current_setting($1)")
-            .bind(name)
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
+    for name in ["fsync", "synchronous_commit", "full_page_writes", "data_checksums"] {
+        let value: String = sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(&mut conn).await.unwrap();
         said.push(value);
     }
     drop(conn);
@@ -91,12 +66,7 @@ fn the_socket_folder_is_closed_to_other_users() {
     let mut folder = Folder::new("closed");
     let cluster = folder.start(&folder.path.join("database"));
     for dir in [cluster.dir(), cluster.socket_dir()] {
-        assert_eq!(
-            std::fs::metadata(dir).unwrap().permissions().mode() & 0o777,
-            0o700,
-            "{}",
-            dir.display()
-        );
+        assert_eq!(std::fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700, "{}", dir.display());
     }
 }
 
@@ -107,12 +77,7 @@ fn two_threads_and_two_processes_that_start_at_once_get_the_same_cluster() {
     let children: Vec<_> = (0..2)
         .map(|_| {
             Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "cluster::starts_the_cluster_named_by_its_parent",
-                    "--ignored",
-                    "--nocapture",
-                ])
+                .args(["--exact", "cluster::starts_the_cluster_named_by_its_parent", "--ignored", "--nocapture"])
                 .env("PV_TEST_DIR", &dir)
                 .stdout(Stdio::piped())
                 .spawn()
@@ -122,26 +87,15 @@ fn two_threads_and_two_processes_that_start_at_once_get_the_same_cluster() {
     let threads: Vec<_> = (0..2)
         .map(|_| {
             let dir = dir.clone();
-            std::thread::spawn(move || {
-                Cluster::find_or_start_with(&dir, throw_away())
-                    .unwrap()
-                    .url("a", "b")
-            })
+            std::thread::spawn(move || Cluster::find_or_start_with(&dir, throw_away()).unwrap().url("a", "b"))
         })
         .collect();
-    let mut urls: Vec<String> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .collect();
+    let mut urls: Vec<String> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        urls.push(
-            said.lines()
-                .find_map(|line| Some(line.split_once("url=")?.1.to_owned()))
-                .expect(&said),
-        );
+        urls.push(said.lines().find_map(|line| Some(line.split_once("url=")?.1.to_owned())).expect(&said));
     }
     urls.dedup();
     assert_eq!(urls.len(), 1, "{urls:?}");
@@ -164,26 +118,16 @@ async fn a_folder_too_deep_for_a_socket_gets_a_short_socket_folder() {
     let mut folder = Folder::new("deep");
     let dir = folder.path.join("d".repeat(60)).join("e".repeat(60));
     let cluster = folder.start(&dir);
-    assert!(
-        cluster.socket_dir().as_os_str().len() < 93,
-        "{}",
-        cluster.socket_dir().display()
-    );
+    assert!(cluster.socket_dir().as_os_str().len() < 93, "{}", cluster.socket_dir().display());
     assert_eq!(cluster.dir(), dir);
-    assert_eq!(
-        text(&mut connect(&cluster, "postgres").await, "select 'yes'").await,
-        "yes"
-    );
+    assert_eq!(text(&mut connect(&cluster, "postgres").await, "select 'yes'").await, "yes");
 }
 
 #[tokio::test]
 async fn a_name_with_spaces_and_other_letters_works() {
     let mut folder = Folder::new("spaces");
     let cluster = folder.start(&folder.path.join("my data % ũ"));
-    assert_eq!(
-        text(&mut connect(&cluster, "postgres").await, "select 'yes'").await,
-        "yes"
-    );
+    assert_eq!(text(&mut connect(&cluster, "postgres").await, "select 'yes'").await, "yes");
 }
 
 #[tokio::test]
@@ -198,10 +142,7 @@ async fn a_stale_pid_file_that_names_a_living_stranger_is_recovered_from() {
     let (_, rest) = text_of_file.split_once('\n').unwrap();
     std::fs::write(&pid_file, format!("{}\n{rest}", std::process::id())).unwrap();
     let again = folder.start(&dir);
-    assert_eq!(
-        text(&mut connect(&again, "postgres").await, "select 'yes'").await,
-        "yes"
-    );
+    assert_eq!(text(&mut connect(&again, "postgres").await, "select 'yes'").await, "yes");
 }
 
 #[tokio::test]
@@ -210,29 +151,17 @@ async fn a_killed_server_is_started_again_and_what_was_committed_is_there() {
     let dir = folder.path.join("database");
     let cluster = Cluster::find_or_start(&dir).unwrap();
     let mut conn = connect(&cluster, "postgres").await;
-    conn.execute("create table kept as select 7 as n")
-        .await
-        .unwrap();
+    conn.execute("create table kept as select 7 as n").await.unwrap();
     kill_nine(&std::fs::read_to_string(cluster.pgdata().join("postmaster.pid")).unwrap());
     let again = Cluster::find_or_start(&dir).unwrap();
-    let kept = text(
-        &mut connect(&again, "postgres").await,
-        "select n::text from kept",
-    )
-    .await;
+    let kept = text(&mut connect(&again, "postgres").await, "select n::text from kept").await;
     again.stop().unwrap();
     assert_eq!(kept, "7");
 }
 
 fn kill_nine(pid_file: &str) {
     let pid = pid_file.lines().next().unwrap().trim().to_owned();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
 }
 
 #[test]
@@ -255,10 +184,7 @@ fn a_folder_with_other_things_is_refused_and_not_touched() {
     std::fs::write(dir.join("letter.txt"), "dear").unwrap();
     let error = Cluster::find_or_start_with(&dir, throw_away()).unwrap_err();
     assert!(matches!(error, ClusterError::NotOurs { .. }), "{error}");
-    let names: Vec<_> = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [OsStr::new("letter.txt")]);
 }
 
@@ -274,10 +200,7 @@ fn a_folder_with_a_quote_in_its_name_is_refused() {
 #[test]
 fn a_machine_without_postgresql_is_told_what_to_install() {
     let folder = Folder::new("none");
-    let options = ClusterOptions {
-        pg_bin: Some(folder.path.clone()),
-        ..throw_away()
-    };
+    let options = ClusterOptions { pg_bin: Some(folder.path.clone()), ..throw_away() };
     let error = Cluster::find_or_start_with(&folder.path.join("database"), options).unwrap_err();
     assert!(matches!(error, ClusterError::NoBinaries { .. }));
     assert!(!error.to_string().contains('\n'));
@@ -298,33 +221,13 @@ async fn root_gets_a_reachable_folder_and_is_told_where_it_is() {
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
     for durable in [false, true] {
         let wanted = closed.join(if durable { "durable" } else { "throw-away" });
-        let options = ClusterOptions {
-            durable,
-            ..ClusterOptions::default()
-        };
+        let options = ClusterOptions { durable, ..ClusterOptions::default() };
         let cluster = folder.start_with(&wanted, options.clone());
         let note = cluster.note().unwrap();
-        assert!(
-            note.contains(wanted.to_str().unwrap())
-                && note.contains(cluster.dir().to_str().unwrap()),
-            "{note}"
-        );
-        assert!(
-            !wanted.exists(),
-            "nothing is made where the server cannot go"
-        );
-        assert!(
-            !durable || cluster.dir().starts_with("/var/lib"),
-            "temporary folders are cleaned by age: {note}"
-        );
-        assert_eq!(
-            folder.start_with(&wanted, options).dir(),
-            cluster.dir(),
-            "the same place each time"
-        );
-        assert_eq!(
-            text(&mut connect(&cluster, "postgres").await, "select 'yes'").await,
-            "yes"
-        );
+        assert!(note.contains(wanted.to_str().unwrap()) && note.contains(cluster.dir().to_str().unwrap()), "{note}");
+        assert!(!wanted.exists(), "nothing is made where the server cannot go");
+        assert!(!durable || cluster.dir().starts_with("/var/lib"), "temporary folders are cleaned by age: {note}");
+        assert_eq!(folder.start_with(&wanted, options).dir(), cluster.dir(), "the same place each time");
+        assert_eq!(text(&mut connect(&cluster, "postgres").await, "select 'yes'").await, "yes");
     }
 }

@@ -15,10 +15,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("pv-test-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
-        Self {
-            path,
-            clusters: Vec::new(),
-        }
+        Self { path, clusters: Vec::new() }
     }
 
     pub fn start(&mut self, dir: &Path) -> Cluster {
@@ -44,10 +41,7 @@ impl Drop for Folder {
 }
 
 pub fn throw_away() -> ClusterOptions {
-    ClusterOptions {
-        durable: false,
-        ..ClusterOptions::default()
-    }
+    ClusterOptions { durable: false, ..ClusterOptions::default() }
 }
 
 /// The tiny schema of `tests/migrations`.

@@ -32,10 +32,7 @@ fn slow_line(dir: &Path, server: &Path) {
     });
 }
 
-async fn slowly(
-    mut from: tokio::net::unix::OwnedReadHalf,
-    mut to: tokio::net::unix::OwnedWriteHalf,
-) {
+async fn slowly(mut from: tokio::net::unix::OwnedReadHalf, mut to: tokio::net::unix::OwnedWriteHalf) {
     let mut buffer = [0_u8; 8192];
     while let Ok(length) = from.read(&mut buffer).await {
         tokio::time::sleep(ONE_WAY).await;
@@ -56,44 +53,25 @@ impl Bench {
         let database = TestDatabase::create(&template()).await;
         let folder = Folder::new(name);
         slow_line(&folder.path, database.cluster().socket_dir());
-        let url = format!(
-            "postgres://pv_worker@localhost:5432/{}?host={}&sslmode=disable",
-            database.name(),
-            folder.path.display()
-        );
-        Self {
-            database,
-            _folder: folder,
-            url,
-        }
+        let url = format!("postgres://pv_worker@localhost:5432/{}?host={}&sslmode=disable", database.name(), folder.path.display());
+        Self { database, _folder: folder, url }
     }
 
     async fn guarded(&self) -> Db {
-        let target = Target::Private {
-            web_url: self.url.clone(),
-            worker_url: self.url.clone(),
-        };
+        let target = Target::Private { web_url: self.url.clone(), worker_url: self.url.clone() };
         let mut config = DbConfig::new(target);
         config.worker_connections = 1;
         Db::connect(&config).await.unwrap()
     }
 
     async fn rows(&self) -> i64 {
-        let mut conn = PgConnection::connect(&self.database.url(ADMIN))
-            .await
-            .unwrap();
-        sqlx::query_scalar("select count(*) from note")
-            .fetch_one(&mut conn)
-            .await
-            .unwrap()
+        let mut conn = PgConnection::connect(&self.database.url(ADMIN)).await.unwrap();
+        sqlx::query_scalar("select count(*) from note").fetch_one(&mut conn).await.unwrap()
     }
 }
 
 async fn insert(pool: &PgPool) -> bool {
-    sqlx::query("insert into note (partner_id, body) values (gen_random_uuid(), 'x')")
-        .execute(pool)
-        .await
-        .is_ok()
+    sqlx::query("insert into note (partner_id, body) values (gen_random_uuid(), 'x')").execute(pool).await.is_ok()
 }
 
 /// Runs the rounds and says how many inserts were acknowledged. `begin` is started in a task and that task is aborted after
@@ -124,11 +102,7 @@ async fn no_acknowledged_write_is_lost_when_begin_is_cancelled() {
         }
     })
     .await;
-    assert_eq!(
-        acknowledged,
-        i64::from(ROUNDS),
-        "each insert found a session"
-    );
+    assert_eq!(acknowledged, i64::from(ROUNDS), "each insert found a session");
     db.close().await;
     assert_eq!(bench.rows().await, acknowledged);
 }
@@ -151,11 +125,7 @@ async fn the_pool_refuses_a_session_that_a_raw_begin_left_inside_a_transaction()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_guards_writes_are_lost_which_is_reported() {
     let bench = Bench::new("raw").await;
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .connect(&bench.url)
-        .await
-        .unwrap();
+    let pool = PgPoolOptions::new().max_connections(1).connect(&bench.url).await.unwrap();
     let acknowledged = cancel_and_insert(&pool, || {
         let pool = pool.clone();
         async move {
@@ -172,8 +142,6 @@ async fn without_the_guards_writes_are_lost_which_is_reported() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "shows what the ban is for")]
-async fn raw_begin(
-    pool: &PgPool,
-) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, sqlx::Error> {
+async fn raw_begin(pool: &PgPool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, sqlx::Error> {
     pool.begin().await
 }

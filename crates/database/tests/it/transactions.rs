@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pv_database::{
-    CommitHook, ConstraintKind, Crash, Db, DbConfig, DbError, PgConnection, Scope, TestDatabase,
-    Tx, cluster::ADMIN,
-};
+use pv_database::{CommitHook, ConstraintKind, Crash, Db, DbConfig, DbError, PgConnection, Scope, TestDatabase, Tx, cluster::ADMIN};
 use sqlx::{Connection, Executor};
 use uuid::Uuid;
 
@@ -21,20 +18,13 @@ const ANN: Uuid = Uuid::from_u128(1);
 const BEN: Uuid = Uuid::from_u128(2);
 
 async fn note(tx: &mut Tx, partner: Uuid, body: &str) -> Result<(), DbError> {
-    sqlx::query("insert into note (partner_id, body) values ($1, $2)")
-        .bind(partner)
-        .bind(body)
-        .execute(tx.conn())
-        .await?;
+    sqlx::query("insert into note (partner_id, body) values ($1, $2)").bind(partner).bind(body).execute(tx.conn()).await?;
     Ok(())
 }
 
 async fn notes_seen(db: &Db, scope: Scope) -> i64 {
     let mut tx = db.begin(scope).await.unwrap();
-    sqlx::query_scalar("select count(*) from note")
-        .fetch_one(tx.conn())
-        .await
-        .unwrap()
+    sqlx::query_scalar("select count(*) from note").fetch_one(tx.conn()).await.unwrap()
 }
 
 #[tokio::test]
@@ -50,10 +40,7 @@ async fn a_commit_writes_and_a_drop_or_rollback_does_not() {
             _ => drop(tx),
         }
     }
-    let bodies: Vec<String> = sqlx::query_scalar("select body from note")
-        .fetch_all(db.worker())
-        .await
-        .unwrap();
+    let bodies: Vec<String> = sqlx::query_scalar("select body from note").fetch_all(db.worker()).await.unwrap();
     assert_eq!(bodies, ["committed"]);
 }
 
@@ -89,17 +76,9 @@ async fn a_deferred_constraint_speaks_at_the_commit() {
     let database = TestDatabase::create(&template()).await;
     let db = database.db();
     let mut tx = db.begin(Scope::Worker).await.unwrap();
-    tx.conn()
-        .execute(
-            "insert into note (partner_id, body, reply_to) values (gen_random_uuid(), 'x', 999)",
-        )
-        .await
-        .unwrap();
+    tx.conn().execute("insert into note (partner_id, body, reply_to) values (gen_random_uuid(), 'x', 999)").await.unwrap();
     let error = tx.commit().await.unwrap_err();
-    assert!(
-        matches!(&error, DbError::Constraint { name, kind: ConstraintKind::ForeignKey, .. } if name == "note_reply_exists"),
-        "{error:?}"
-    );
+    assert!(matches!(&error, DbError::Constraint { name, kind: ConstraintKind::ForeignKey, .. } if name == "note_reply_exists"), "{error:?}");
     assert_eq!(notes_seen(&db, Scope::Worker).await, 0);
 }
 
@@ -109,16 +88,9 @@ async fn a_session_killed_before_the_commit_leaves_the_outcome_unknown_and_the_p
     let db = database.db();
     let mut tx = db.begin(Scope::Worker).await.unwrap();
     note(&mut tx, ANN, "x").await.unwrap();
-    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
-        .fetch_one(tx.conn())
-        .await
-        .unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(tx.conn()).await.unwrap();
     let mut admin = PgConnection::connect(&database.url(ADMIN)).await.unwrap();
-    sqlx::query("select pg_terminate_backend($1, 5000)")
-        .bind(pid)
-        .execute(&mut admin)
-        .await
-        .unwrap();
+    sqlx::query("select pg_terminate_backend($1, 5000)").bind(pid).execute(&mut admin).await.unwrap();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, DbError::CommitUnknown(_)), "{error:?}");
     assert!(!error.is_retryable());
@@ -132,24 +104,16 @@ async fn the_scope_is_set_inside_the_transaction_and_gone_after_it() {
     config.web_connections = 1;
     let db = Db::connect(&config).await.unwrap();
     let settings = "select coalesce(current_setting('pv.partner_id', true), '') || '/' || coalesce(current_setting('pv.platform', true), '') || '/' || current_user";
-    for (scope, expected) in [
-        (Scope::Web(ANN), format!("{ANN}/off/pv_web")),
-        (Scope::WebPlatform, "/on/pv_web".to_owned()),
-        (Scope::Worker, "//pv_worker".to_owned()),
-    ] {
+    for (scope, expected) in
+        [(Scope::Web(ANN), format!("{ANN}/off/pv_web")), (Scope::WebPlatform, "/on/pv_web".to_owned()), (Scope::Worker, "//pv_worker".to_owned())]
+    {
         let mut tx = db.begin(scope).await.unwrap();
-        let said: String = sqlx::query_scalar(settings)
-            .fetch_one(tx.conn())
-            .await
-            .unwrap();
+        let said: String = sqlx::query_scalar(settings).fetch_one(tx.conn()).await.unwrap();
         assert_eq!(said, expected);
         assert_eq!(tx.scope(), scope);
         tx.commit().await.unwrap();
         // The one session of the web pool, outside any transaction.
-        let after: String = sqlx::query_scalar(settings)
-            .fetch_one(db.web())
-            .await
-            .unwrap();
+        let after: String = sqlx::query_scalar(settings).fetch_one(db.web()).await.unwrap();
         assert_eq!(after, "//pv_web");
     }
 }
@@ -166,10 +130,7 @@ async fn each_scope_sees_and_writes_only_what_is_its_own() {
     assert_eq!(notes_seen(&db, Scope::Web(ANN)).await, 1);
     assert_eq!(notes_seen(&db, Scope::WebPlatform).await, 2);
     assert_eq!(notes_seen(&db, Scope::Worker).await, 2);
-    let outside: i64 = sqlx::query_scalar("select count(*) from note")
-        .fetch_one(db.web())
-        .await
-        .unwrap();
+    let outside: i64 = sqlx::query_scalar("select count(*) from note").fetch_one(db.web()).await.unwrap();
     assert_eq!(outside, 0, "without a scope the web role sees nothing");
 
     let mut tx = db.begin(Scope::Web(ANN)).await.unwrap();
@@ -188,28 +149,15 @@ async fn no_role_is_a_superuser_or_bypasses_row_level_security() {
     .await
     .unwrap();
     let role = |name: &str, login| (name.to_owned(), false, false, false, login);
-    assert_eq!(
-        roles,
-        [
-            role("pv_owner", false),
-            role("pv_web", true),
-            role("pv_worker", true)
-        ]
-    );
-    let owner: String =
-        sqlx::query_scalar("select tableowner::text from pg_tables where tablename = 'note'")
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
+    assert_eq!(roles, [role("pv_owner", false), role("pv_web", true), role("pv_worker", true)]);
+    let owner: String = sqlx::query_scalar("select tableowner::text from pg_tables where tablename = 'note'").fetch_one(&mut admin).await.unwrap();
     assert_eq!(owner, "pv_owner");
 }
 
 #[tokio::test]
 async fn with_one_address_each_pool_acts_as_its_role_under_the_same_limits() {
     let database = TestDatabase::create(&template()).await;
-    let db = Db::connect(&DbConfig::for_url(database.url(ADMIN)))
-        .await
-        .unwrap();
+    let db = Db::connect(&DbConfig::for_url(database.url(ADMIN))).await.unwrap();
     for (pool, role) in [(db.web(), "pv_web"), (db.worker(), "pv_worker")] {
         let said: (String, String, String, String, String) = sqlx::query_as(
             "select current_user::text, current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'), current_setting('application_name')",
@@ -219,23 +167,9 @@ async fn with_one_address_each_pool_acts_as_its_role_under_the_same_limits() {
         .unwrap();
         let text = |text: &str| text.to_owned();
         let application = format!("payvault {}", &role[3..]);
-        assert_eq!(
-            said,
-            (
-                text(role),
-                text("30s"),
-                text("10s"),
-                text("30s"),
-                application
-            )
-        );
+        assert_eq!(said, (text(role), text("30s"), text("10s"), text("30s"), application));
     }
-    db.begin(Scope::Web(ANN))
-        .await
-        .unwrap()
-        .commit()
-        .await
-        .unwrap();
+    db.begin(Scope::Web(ANN)).await.unwrap().commit().await.unwrap();
     assert!(!format!("{:?}", DbConfig::for_url("postgres://a:secret@h/d")).contains("secret"));
 }
 
@@ -243,39 +177,17 @@ async fn with_one_address_each_pool_acts_as_its_role_under_the_same_limits() {
 async fn errors_are_sorted_by_what_the_caller_can_do() {
     let database = TestDatabase::create(&template()).await;
     let db = database.db();
-    db.worker()
-        .execute("insert into note (partner_id, body, slug) values (gen_random_uuid(), 'x', 'one')")
-        .await
-        .unwrap();
+    db.worker().execute("insert into note (partner_id, body, slug) values (gen_random_uuid(), 'x', 'one')").await.unwrap();
     for (sql, kind, name) in [
-        (
-            "insert into note (partner_id, body, slug) values (gen_random_uuid(), 'x', 'one')",
-            ConstraintKind::Unique,
-            "note_slug_once",
-        ),
-        (
-            "insert into note (partner_id, body) values (gen_random_uuid(), '')",
-            ConstraintKind::Check,
-            "note_body_not_empty",
-        ),
-        (
-            "insert into note (body) values ('x')",
-            ConstraintKind::NotNull,
-            "partner_id",
-        ),
+        ("insert into note (partner_id, body, slug) values (gen_random_uuid(), 'x', 'one')", ConstraintKind::Unique, "note_slug_once"),
+        ("insert into note (partner_id, body) values (gen_random_uuid(), '')", ConstraintKind::Check, "note_body_not_empty"),
+        ("insert into note (body) values ('x')", ConstraintKind::NotNull, "partner_id"),
     ] {
         let error = DbError::from(db.worker().execute(sql).await.unwrap_err());
         assert!(!error.is_retryable());
-        assert_eq!(
-            error.unique_violation().is_some(),
-            kind == ConstraintKind::Unique
-        );
+        assert_eq!(error.unique_violation().is_some(), kind == ConstraintKind::Unique);
         match error {
-            DbError::Constraint {
-                name: said,
-                kind: said_kind,
-                ..
-            } => assert_eq!((said.as_str(), said_kind), (name, kind)),
+            DbError::Constraint { name: said, kind: said_kind, .. } => assert_eq!((said.as_str(), said_kind), (name, kind)),
             other => panic!("{other:?}"),
         }
     }
@@ -298,15 +210,9 @@ async fn waiting_too_long_for_a_lock_or_a_session_is_retryable() {
     holder.conn().execute(update).await.unwrap();
     let mut waiter = db.begin(Scope::Worker).await.unwrap();
     let error = DbError::from(waiter.conn().execute(update).await.unwrap_err());
-    assert!(
-        matches!(error, DbError::Timeout(_)) && error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, DbError::Timeout(_)) && error.is_retryable(), "{error:?}");
     let error = db.begin(Scope::Worker).await.unwrap_err();
-    assert!(
-        matches!(error, DbError::Unavailable(_)) && error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, DbError::Unavailable(_)) && error.is_retryable(), "{error:?}");
 }
 
 #[tokio::test]
@@ -316,27 +222,17 @@ async fn two_transactions_that_met_are_told_to_run_again() {
     let mut one = db.begin(Scope::Worker).await.unwrap();
     let mut two = db.begin(Scope::Worker).await.unwrap();
     for tx in [&mut one, &mut two] {
-        tx.conn()
-            .execute("set transaction isolation level serializable")
-            .await
-            .unwrap();
-        tx.conn()
-            .execute("insert into shelf select max(id) + 1 + pg_backend_pid() from shelf")
-            .await
-            .unwrap();
+        tx.conn().execute("set transaction isolation level serializable").await.unwrap();
+        tx.conn().execute("insert into shelf select max(id) + 1 + pg_backend_pid() from shelf").await.unwrap();
     }
     one.commit().await.unwrap();
     let error = two.commit().await.unwrap_err();
-    assert!(
-        matches!(error, DbError::Serialization(_)) && error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, DbError::Serialization(_)) && error.is_retryable(), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable() {
-    let mut config =
-        DbConfig::for_url("postgres://nobody@localhost:5432/x?host=/nonexistent&sslmode=disable");
+    let mut config = DbConfig::for_url("postgres://nobody@localhost:5432/x?host=/nonexistent&sslmode=disable");
     config.acquire_timeout = Duration::from_millis(300);
     let error = Db::connect(&config).await.unwrap_err();
     assert!(matches!(error, DbError::Unavailable(_)), "{error:?}");
@@ -351,11 +247,7 @@ struct CrashAt {
 impl CrashAt {
     fn answer(&self, moment: &str, label: &str) -> Result<(), Crash> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        if format!("{moment} {label}") == self.place {
-            Err(Crash)
-        } else {
-            Ok(())
-        }
+        if format!("{moment} {label}") == self.place { Err(Crash) } else { Ok(()) }
     }
 }
 
@@ -373,23 +265,14 @@ impl CommitHook for CrashAt {
 async fn a_crash_before_the_commit_writes_nothing_and_one_after_it_writes_all() {
     let database = TestDatabase::create(&template()).await;
     for (place, written, asked) in [("before pay", 0, 1), ("after pay", 1, 2)] {
-        let hook = Arc::new(CrashAt {
-            place,
-            asked: AtomicU32::new(0),
-        });
-        let db = database
-            .db()
-            .with_hook(Arc::clone(&hook) as Arc<dyn CommitHook>);
+        let hook = Arc::new(CrashAt { place, asked: AtomicU32::new(0) });
+        let db = database.db().with_hook(Arc::clone(&hook) as Arc<dyn CommitHook>);
         let mut tx = db.begin(Scope::Worker).await.unwrap();
         note(&mut tx, ANN, place).await.unwrap();
         let error = tx.commit_at("pay").await.unwrap_err();
         assert!(matches!(error, DbError::Crashed), "{error:?}");
         assert_eq!(hook.asked.load(Ordering::SeqCst), asked);
-        assert_eq!(
-            notes_seen(&database.db(), Scope::Worker).await,
-            written,
-            "{place}"
-        );
+        assert_eq!(notes_seen(&database.db(), Scope::Worker).await, written, "{place}");
     }
 }
 
@@ -413,11 +296,7 @@ async fn a_statement_cancelled_midway_leaves_a_pool_that_works() {
         let mut tx = db.begin(Scope::Worker).await.unwrap();
         note(&mut tx, ANN, "x").await.unwrap();
         let slow = sqlx::query("select pg_sleep(0.2)").execute(tx.conn());
-        assert!(
-            tokio::time::timeout(Duration::from_millis(10), slow)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(10), slow).await.is_err());
         drop(tx);
         assert_eq!(notes_seen(&db, Scope::Worker).await, 0);
     }
@@ -430,14 +309,8 @@ async fn the_listener_hears_and_the_clock_is_told() {
     let mut listener = db.listener().await.unwrap();
     listener.listen("pv_test").await.unwrap();
     let before = db.now().await.unwrap();
-    db.worker()
-        .execute("notify pv_test, 'hello'")
-        .await
-        .unwrap();
-    let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    db.worker().execute("notify pv_test, 'hello'").await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await.unwrap().unwrap();
     assert_eq!(heard.payload(), "hello");
     assert!(db.now().await.unwrap() > before);
 }

@@ -48,23 +48,15 @@ pub fn codes() -> impl Iterator<Item = &'static str> {
 /// Computes everything again; nothing found means that the ledger agrees with itself. `scope` limits it to some books. Each
 /// check reads the whole log (about 12 s for a million transfers): run it beside the day's work, in a transaction of its own, whose
 /// `statement_timeout` and planner settings it changes until it ends.
-pub async fn verify(
-    conn: &mut PgConnection,
-    scope: Option<&[Book]>,
-) -> Result<Vec<Finding>, LedgerError> {
+pub async fn verify(conn: &mut PgConnection, scope: Option<&[Book]>) -> Result<Vec<Finding>, LedgerError> {
     let books: Option<Vec<String>> = scope.map(|books| books.iter().map(Book::to_string).collect());
     // Joins of whole tables: without statistics (a new or restored database) the planner would take nested loops, for hours.
-    sqlx::query(
-        "select set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)",
-    )
-    .execute(&mut *conn)
-    .await?;
+    sqlx::query("select set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)")
+        .execute(&mut *conn)
+        .await?;
     let mut findings = Vec::new();
     for check in checks::ALL {
-        let rows = sqlx::query(check.sql)
-            .bind(&books)
-            .fetch_all(&mut *conn)
-            .await?;
+        let rows = sqlx::query(check.sql).bind(&books).fetch_all(&mut *conn).await?;
         for row in rows.iter().take(FINDINGS_CAP) {
             findings.push(Finding {
                 code: check.code,

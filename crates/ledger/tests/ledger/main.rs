@@ -1,11 +1,6 @@
 //! The ledger on a real PostgreSQL: posting, races, reading, rights, and the verifier against planted faults.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod corruption;
 mod model;

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pv_ledger::{Answer, Command, Ended, LedgerError, post_in_tx};
 
-use crate::support::{
-    Counter, Ledger, bank, charge, clearing, end, first_partner, income, kes, now, second_partner,
-    top_up, transfer, wallet,
-};
+use crate::support::{Counter, Ledger, bank, charge, clearing, end, first_partner, income, kes, now, second_partner, top_up, transfer, wallet};
 
 /// Posts as a step of the product would: again, when it lost a race.
 async fn post_until_settled(ledger: &Ledger, stream: u64, commands: &[Command]) -> Vec<Answer> {
@@ -44,33 +41,17 @@ async fn all_at_once(ledger: &Arc<Ledger>, batches: Vec<Vec<Command>>) -> Vec<Ve
 }
 
 fn written(answers: &[Vec<Answer>]) -> usize {
-    answers
-        .iter()
-        .flatten()
-        .filter(|answer| matches!(answer, Answer::Posted(_)))
-        .count()
+    answers.iter().flatten().filter(|answer| matches!(answer, Answer::Posted(_))).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_on_one_wallet_never_overdraw_it() {
     let ledger = Arc::new(Ledger::new().await);
     ledger.must_post(&[top_up(1, 1_000)]).await;
-    let batches = (0..40u128)
-        .map(|n| {
-            vec![
-                charge(100 + 2 * n, 30).hold(),
-                charge(101 + 2 * n, 20).post(),
-            ]
-        })
-        .collect();
+    let batches = (0..40u128).map(|n| vec![charge(100 + 2 * n, 30).hold(), charge(101 + 2 * n, 20).post()]).collect();
     let answers = all_at_once(&ledger, batches).await;
-    let taken: i64 = answers
-        .iter()
-        .map(|pair| {
-            i64::from(matches!(pair[0], Answer::Posted(_))) * 30
-                + i64::from(matches!(pair[1], Answer::Posted(_))) * 20
-        })
-        .sum();
+    let taken: i64 =
+        answers.iter().map(|pair| i64::from(matches!(pair[0], Answer::Posted(_))) * 30 + i64::from(matches!(pair[1], Answer::Posted(_))) * 20).sum();
     let left = ledger.balance(&wallet(first_partner())).await;
     assert_eq!(left.available, kes(1_000 - taken));
     assert!((0..20).contains(&left.available.minor()), "{left:?}");
@@ -81,23 +62,10 @@ async fn many_tasks_on_one_wallet_never_overdraw_it() {
 async fn one_command_from_many_tasks_is_written_once() {
     let ledger = Arc::new(Ledger::new().await);
     let unbounded = || transfer(2, bank(), income(), 7).fact();
-    let answers = all_at_once(
-        &ledger,
-        (0..16).map(|_| vec![top_up(1, 50), unbounded()]).collect(),
-    )
-    .await;
+    let answers = all_at_once(&ledger, (0..16).map(|_| vec![top_up(1, 50), unbounded()]).collect()).await;
     assert_eq!(written(&answers), 2);
-    assert!(
-        answers
-            .iter()
-            .flatten()
-            .all(|answer| answer.transfer().is_some()),
-        "{answers:?}"
-    );
-    assert_eq!(
-        ledger.balance(&wallet(first_partner())).await.posted,
-        kes(50)
-    );
+    assert!(answers.iter().flatten().all(|answer| answer.transfer().is_some()), "{answers:?}");
+    assert_eq!(ledger.balance(&wallet(first_partner())).await.posted, kes(50));
     assert_eq!(ledger.balance(&income()).await.posted, kes(7));
     ledger.assert_clean().await;
 }
@@ -106,19 +74,9 @@ async fn one_command_from_many_tasks_is_written_once() {
 async fn a_hold_that_many_want_to_end_ends_once() {
     let ledger = Arc::new(Ledger::new().await);
     // One on a bounded account, where the lock decides; one between unbounded ones, where the unique index does.
-    ledger
-        .must_post(&[
-            top_up(1, 50),
-            charge(2, 50).hold(),
-            transfer(3, clearing(first_partner()), bank(), 9).hold(),
-        ])
-        .await;
+    ledger.must_post(&[top_up(1, 50), charge(2, 50).hold(), transfer(3, clearing(first_partner()), bank(), 9).hold()]).await;
     let ends = |n: u128| {
-        if n.is_multiple_of(2) {
-            vec![end(2, 100 + n).post(), end(3, 200 + n).void()]
-        } else {
-            vec![end(2, 100 + n).void(), end(3, 200 + n).post()]
-        }
+        if n.is_multiple_of(2) { vec![end(2, 100 + n).post(), end(3, 200 + n).void()] } else { vec![end(2, 100 + n).void(), end(3, 200 + n).post()] }
     };
     let answers = all_at_once(&ledger, (0..12).map(ends).collect()).await;
     assert_eq!(written(&answers), 2);
@@ -131,22 +89,12 @@ async fn a_hold_that_many_want_to_end_ends_once() {
 async fn batches_over_many_accounts_in_any_order_do_not_deadlock() {
     let ledger = Arc::new(Ledger::new().await);
     let both = |n: u128| {
-        let (one, other) = if n.is_multiple_of(2) {
-            (first_partner(), second_partner())
-        } else {
-            (second_partner(), first_partner())
-        };
-        vec![
-            transfer(100 + n, bank(), wallet(one), 1).fact(),
-            transfer(300 + n, bank(), wallet(other), 1).fact(),
-        ]
+        let (one, other) = if n.is_multiple_of(2) { (first_partner(), second_partner()) } else { (second_partner(), first_partner()) };
+        vec![transfer(100 + n, bank(), wallet(one), 1).fact(), transfer(300 + n, bank(), wallet(other), 1).fact()]
     };
     let answers = all_at_once(&ledger, (0..40).map(both).collect()).await;
     assert_eq!(written(&answers), 80);
-    assert_eq!(
-        ledger.balance(&wallet(second_partner())).await.posted,
-        kes(40)
-    );
+    assert_eq!(ledger.balance(&wallet(second_partner())).await.posted, kes(40));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,26 +104,13 @@ async fn a_key_taken_between_read_and_write_is_answered_and_the_rest_of_the_batc
     let taken = || transfer(2, bank(), income(), 7).fact();
     let other = || transfer(3, bank(), income(), 8).fact();
     let mut first = ledger.begin().await;
-    let theirs = post_in_tx(first.conn(), &ledger.ids, now(), &[taken(), other()])
-        .await
-        .unwrap();
+    let theirs = post_in_tx(first.conn(), &ledger.ids, now(), &[taken(), other()]).await.unwrap();
     let waiting = tokio::spawn({
         let ledger = Arc::clone(&ledger);
         async move {
             let mut tx = ledger.begin().await;
             let different = transfer(3, bank(), income(), 9).fact();
-            let answers = post_in_tx(
-                tx.conn(),
-                &ledger.ids,
-                now(),
-                &[
-                    charge(4, 60).post(),
-                    taken(),
-                    different,
-                    charge(5, 60).hold(),
-                ],
-            )
-            .await;
+            let answers = post_in_tx(tx.conn(), &ledger.ids, now(), &[charge(4, 60).post(), taken(), different, charge(5, 60).hold()]).await;
             tx.commit().await.unwrap();
             answers.unwrap()
         }
@@ -184,27 +119,10 @@ async fn a_key_taken_between_read_and_write_is_answered_and_the_rest_of_the_batc
     first.commit().await.unwrap();
     let answers = waiting.await.unwrap();
     assert!(matches!(answers[0], Answer::Posted(_)));
-    assert_eq!(
-        answers[1],
-        Answer::AlreadyPosted(theirs[0].transfer().unwrap())
-    );
-    assert_eq!(
-        answers[2],
-        Answer::KeyConflict {
-            existing: theirs[1].transfer().unwrap()
-        }
-    );
-    assert_eq!(
-        answers[3],
-        Answer::Insufficient {
-            available: kes(40),
-            needed: kes(60)
-        }
-    );
-    assert_eq!(
-        ledger.balance(&wallet(first_partner())).await.posted,
-        kes(40)
-    );
+    assert_eq!(answers[1], Answer::AlreadyPosted(theirs[0].transfer().unwrap()));
+    assert_eq!(answers[2], Answer::KeyConflict { existing: theirs[1].transfer().unwrap() });
+    assert_eq!(answers[3], Answer::Insufficient { available: kes(40), needed: kes(60) });
+    assert_eq!(ledger.balance(&wallet(first_partner())).await.posted, kes(40));
     ledger.assert_clean().await;
 }
 
@@ -213,9 +131,7 @@ async fn a_batch_that_built_on_a_lost_key_asks_to_run_again() {
     let ledger = Arc::new(Ledger::new().await);
     let hold = || transfer(2, bank(), income(), 7).hold();
     let mut first = ledger.begin().await;
-    post_in_tx(first.conn(), &ledger.ids, now(), &[hold()])
-        .await
-        .unwrap();
+    post_in_tx(first.conn(), &ledger.ids, now(), &[hold()]).await.unwrap();
     let waiting = tokio::spawn({
         let ledger = Arc::clone(&ledger);
         async move {
@@ -229,28 +145,16 @@ async fn a_batch_that_built_on_a_lost_key_asks_to_run_again() {
     first.commit().await.unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(LedgerError::Race)));
     let again = ledger.post(&[hold(), end(2, 3).post()]).await;
-    assert!(
-        matches!(
-            again.as_slice(),
-            [Answer::AlreadyPosted(_), Answer::Posted(_)]
-        ),
-        "{again:?}"
-    );
+    assert!(matches!(again.as_slice(), [Answer::AlreadyPosted(_), Answer::Posted(_)]), "{again:?}");
     ledger.assert_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ends_of_an_unbounded_hold_at_the_same_moment_are_a_race() {
     let ledger = Arc::new(Ledger::new().await);
-    ledger
-        .must_post(&[transfer(2, bank(), income(), 7).hold()])
-        .await;
+    ledger.must_post(&[transfer(2, bank(), income(), 7).hold()]).await;
     let mut first = ledger.begin().await;
-    let by = post_in_tx(first.conn(), &ledger.ids, now(), &[end(2, 3).void()])
-        .await
-        .unwrap()[0]
-        .transfer()
-        .unwrap();
+    let by = post_in_tx(first.conn(), &ledger.ids, now(), &[end(2, 3).void()]).await.unwrap()[0].transfer().unwrap();
     let waiting = tokio::spawn({
         let ledger = Arc::clone(&ledger);
         async move {
@@ -261,27 +165,14 @@ async fn two_ends_of_an_unbounded_hold_at_the_same_moment_are_a_race() {
     wait_for_a_lock(&ledger).await;
     first.commit().await.unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(LedgerError::Race)));
-    assert_eq!(
-        ledger.post(&[end(2, 4).post()]).await,
-        [Answer::HoldEnded {
-            as_: Ended::Void,
-            by
-        }]
-    );
+    assert_eq!(ledger.post(&[end(2, 4).post()]).await, [Answer::HoldEnded { as_: Ended::Void, by }]);
 }
 
 #[tokio::test]
 async fn the_fold_waits_for_an_older_transaction_and_skips_nothing() {
     let ledger = Ledger::new().await;
     let mut late = ledger.begin().await;
-    post_in_tx(
-        late.conn(),
-        &ledger.ids,
-        now(),
-        &[transfer(1, bank(), income(), 5).fact()],
-    )
-    .await
-    .unwrap();
+    post_in_tx(late.conn(), &ledger.ids, now(), &[transfer(1, bank(), income(), 5).fact()]).await.unwrap();
     ledger.must_post(&[top_up(2, 50)]).await;
     assert_eq!(ledger.fold(100).await.taken, 0);
     assert_eq!(ledger.balance(&bank()).await.posted, kes(-50));
@@ -297,18 +188,9 @@ async fn an_older_transaction_may_end_a_younger_ones_hold() {
         let ledger = Ledger::new().await;
         ledger.must_post(&[top_up(1, 50)]).await;
         let mut older = ledger.begin().await;
-        post_in_tx(
-            older.conn(),
-            &ledger.ids,
-            now(),
-            &[transfer(2, bank(), income(), 5).fact()],
-        )
-        .await
-        .unwrap();
+        post_in_tx(older.conn(), &ledger.ids, now(), &[transfer(2, bank(), income(), 5).fact()]).await.unwrap();
         ledger.must_post(&[charge(3, 20).hold()]).await;
-        let ended = post_in_tx(older.conn(), &ledger.ids, now(), &[end(3, 4).post()])
-            .await
-            .unwrap();
+        let ended = post_in_tx(older.conn(), &ledger.ids, now(), &[end(3, 4).post()]).await.unwrap();
         assert!(matches!(ended[0], Answer::Posted(_)));
         older.commit().await.unwrap();
         loop {
@@ -318,10 +200,7 @@ async fn an_older_transaction_may_end_a_younger_ones_hold() {
                 break;
             }
         }
-        assert_eq!(
-            ledger.count("select count(*) from ledger_open_holds").await,
-            0
-        );
+        assert_eq!(ledger.count("select count(*) from ledger_open_holds").await, 0);
     }
 }
 
@@ -329,13 +208,7 @@ async fn an_older_transaction_may_end_a_younger_ones_hold() {
 async fn two_folds_at_once_take_each_transfer_once() {
     let ledger = Arc::new(Ledger::new().await);
     for batch in 0..5u128 {
-        ledger
-            .must_post(
-                &(0..20)
-                    .map(|n| top_up(batch * 20 + n + 1, 1))
-                    .collect::<Vec<_>>(),
-            )
-            .await;
+        ledger.must_post(&(0..20).map(|n| top_up(batch * 20 + n + 1, 1)).collect::<Vec<_>>()).await;
     }
     let folds: Vec<_> = (0..8)
         .map(|_| {

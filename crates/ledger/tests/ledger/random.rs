@@ -103,15 +103,7 @@ fn the_random_commands_reach_every_kind_of_row() {
             *kinds.entry(kind).or_default() += count;
         }
     }
-    for kind in [
-        TransferKind::Posted,
-        TransferKind::Pending,
-        TransferKind::Post,
-        TransferKind::Void,
-    ] {
-        assert!(
-            kinds.get(&kind).is_some_and(|count| *count > 10),
-            "{kinds:?}"
-        );
+    for kind in [TransferKind::Posted, TransferKind::Pending, TransferKind::Post, TransferKind::Void] {
+        assert!(kinds.get(&kind).is_some_and(|count| *count > 10), "{kinds:?}");
     }
 }

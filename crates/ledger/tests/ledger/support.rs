@@ -10,8 +10,8 @@ use pv_database::{
 };
 use pv_kernel::{Ids, Money, clock::uuid_v7, ids::PartnerId};
 use pv_ledger::{
-    AccountKind, AccountRef, Answer, Balance, Book, Command, Ending, Finding, FoldReport, Key,
-    NewAccount, Posting, balance, fold_in_tx, open_accounts_in_tx, post_in_tx, verify,
+    AccountKind, AccountRef, Answer, Balance, Book, Command, Ending, Finding, FoldReport, Key, NewAccount, Posting, balance, fold_in_tx,
+    open_accounts_in_tx, post_in_tx, verify,
 };
 use uuid::Uuid;
 
@@ -105,12 +105,7 @@ pub fn top_up(n: u128, amount: i64) -> Command {
 
 /// Takes money out of the first partner's wallet.
 pub fn charge(n: u128, amount: i64) -> Posting {
-    transfer(
-        n,
-        wallet(first_partner()),
-        clearing(first_partner()),
-        amount,
-    )
+    transfer(n, wallet(first_partner()), clearing(first_partner()), amount)
 }
 
 /// Ends the hold `hold` under the key `own`.
@@ -120,13 +115,7 @@ pub fn end(hold: u128, own: u128) -> Ending {
 
 /// The foundation and the ledger, without what stands on them.
 pub fn ledger_migrations() -> Migrator {
-    Migrator::with_migrations(
-        embedded()
-            .iter()
-            .filter(|migration| migration.version <= 2)
-            .cloned()
-            .collect(),
-    )
+    Migrator::with_migrations(embedded().iter().filter(|migration| migration.version <= 2).cloned().collect())
 }
 
 /// A database of its own with two partners and their accounts.
@@ -139,11 +128,7 @@ pub struct Ledger {
 impl Ledger {
     pub async fn new() -> Self {
         let database = TestDatabase::create(&Template::new(ledger_migrations())).await;
-        let ledger = Self {
-            db: database.db(),
-            database,
-            ids: Counter::default(),
-        };
+        let ledger = Self { db: database.db(), database, ids: Counter::default() };
         let mut tx = ledger.begin().await;
         for (partner, name) in [(first_partner(), "First"), (second_partner(), "Second")] {
             sqlx::query("insert into partners (id, name, short_name, created_at, updated_at) values ($1, $2, $2, $3, $3)")
@@ -154,9 +139,7 @@ impl Ledger {
                 .await
                 .unwrap();
         }
-        open_accounts_in_tx(tx.conn(), &accounts(), now())
-            .await
-            .unwrap();
+        open_accounts_in_tx(tx.conn(), &accounts(), now()).await.unwrap();
         tx.commit().await.unwrap();
         ledger
     }
@@ -168,9 +151,7 @@ impl Ledger {
     /// Posts a batch in a transaction of its own.
     pub async fn post(&self, commands: &[Command]) -> Vec<Answer> {
         let mut tx = self.begin().await;
-        let answers = post_in_tx(tx.conn(), &self.ids, now(), commands)
-            .await
-            .unwrap();
+        let answers = post_in_tx(tx.conn(), &self.ids, now(), commands).await.unwrap();
         tx.commit().await.unwrap();
         answers
     }
@@ -178,12 +159,7 @@ impl Ledger {
     /// Posts a batch of which every command must be written.
     pub async fn must_post(&self, commands: &[Command]) -> Vec<Answer> {
         let answers = self.post(commands).await;
-        assert!(
-            answers
-                .iter()
-                .all(|answer| matches!(answer, Answer::Posted(_))),
-            "{answers:?}"
-        );
+        assert!(answers.iter().all(|answer| matches!(answer, Answer::Posted(_))), "{answers:?}");
         answers
     }
 
@@ -209,10 +185,7 @@ impl Ledger {
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(self.db.worker())
-            .await
-            .unwrap()
+        sqlx::query_scalar(sql).fetch_one(self.db.worker()).await.unwrap()
     }
 }
 
@@ -225,13 +198,8 @@ pub fn accounts() -> Vec<NewAccount> {
         NewAccount::new(suspense(), AccountKind::Liability).bounded(),
     ];
     for partner in [first_partner(), second_partner()] {
-        accounts.push(
-            NewAccount::new(wallet(partner), AccountKind::Liability)
-                .bounded()
-                .of_partner(partner),
-        );
-        accounts
-            .push(NewAccount::new(clearing(partner), AccountKind::Liability).of_partner(partner));
+        accounts.push(NewAccount::new(wallet(partner), AccountKind::Liability).bounded().of_partner(partner));
+        accounts.push(NewAccount::new(clearing(partner), AccountKind::Liability).of_partner(partner));
     }
     accounts
 }

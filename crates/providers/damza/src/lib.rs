@@ -44,11 +44,7 @@ impl SmsGateway for Damza {
         "damza"
     }
 
-    async fn send(
-        &self,
-        account: &SmsAccount,
-        message: &OutboundSms,
-    ) -> Result<SendReceipt, SendError> {
+    async fn send(&self, account: &SmsAccount, message: &OutboundSms) -> Result<SendReceipt, SendError> {
         self.send_one(account, message).await
     }
 
@@ -56,12 +52,7 @@ impl SmsGateway for Damza {
         report::read(body)
     }
 
-    fn report_is_genuine(
-        &self,
-        account: &SmsAccount,
-        signature: Option<&str>,
-        body: &[u8],
-    ) -> bool {
+    fn report_is_genuine(&self, account: &SmsAccount, signature: Option<&str>, body: &[u8]) -> bool {
         report::is_genuine(account, signature, body)
     }
 }

@@ -32,26 +32,18 @@ fn read_one(raw: &RawValue) -> Result<DeliveryReport, Unreadable> {
     if !raw.get().trim_start().starts_with('{') {
         return Err(Unreadable("not a delivery report: no object".to_owned()));
     }
-    let report: Report<'_> = serde_json::from_str(raw.get())
-        .map_err(|e| Unreadable(format!("not a delivery report: {e}")))?;
+    let report: Report<'_> = serde_json::from_str(raw.get()).map_err(|e| Unreadable(format!("not a delivery report: {e}")))?;
     let (message_id, reference) = (text(report.message_id), text(report.reference));
     if message_id.is_none() && reference.is_none() {
         return Err(Unreadable("the report names no message".to_owned()));
     }
-    let status =
-        text(report.status).ok_or_else(|| Unreadable("the report has no status".to_owned()))?;
-    let state = state(&status)
-        .ok_or_else(|| Unreadable(format!("unknown status {status:?} in a report")))?;
+    let status = text(report.status).ok_or_else(|| Unreadable("the report has no status".to_owned()))?;
+    let state = state(&status).ok_or_else(|| Unreadable(format!("unknown status {status:?} in a report")))?;
     let error = match (text(report.error_code), text(report.error_message)) {
         (Some(code), Some(said)) => Some(format!("{code}: {said}")),
         (code, said) => code.or(said),
     };
-    Ok(DeliveryReport {
-        message_id,
-        reference,
-        state,
-        error,
-    })
+    Ok(DeliveryReport { message_id, reference, state, error })
 }
 
 /// Whether the signature is the lower-case hexadecimal HMAC-SHA256 of the raw body under this account's key. Compared in
@@ -62,10 +54,7 @@ pub(crate) fn is_genuine(account: &SmsAccount, signature: Option<&str>, body: &[
         return false;
     };
     let expected = hex::encode(hmac_sha256_raw(key.as_bytes(), body));
-    expected
-        .as_bytes()
-        .ct_eq(signature.trim().as_bytes())
-        .into()
+    expected.as_bytes().ct_eq(signature.trim().as_bytes()).into()
 }
 
 #[cfg(test)]
@@ -96,13 +85,7 @@ mod tests {
         let failed = r#"{"message_id":"DMZ-2","status":"FAILED","error_code":"UserDoesNotExist","error_message":"no such subscriber"}"#;
         let reports = read(format!("[{DELIVERED},{failed}]").as_bytes()).unwrap();
         assert_eq!(reports.len(), 2);
-        assert_eq!(
-            (reports[1].state, reports[1].error.as_deref()),
-            (
-                DeliveryState::Undelivered,
-                Some("UserDoesNotExist: no such subscriber")
-            )
-        );
+        assert_eq!((reports[1].state, reports[1].error.as_deref()), (DeliveryState::Undelivered, Some("UserDoesNotExist: no such subscriber")));
         assert_eq!(reports[1].reference, None);
     }
 
@@ -132,47 +115,23 @@ mod tests {
         let body = DELIVERED.as_bytes();
         let signature = hex::encode(hmac_sha256_raw(b"sim-key", body));
         assert!(is_genuine(&account(), Some(&signature), body));
-        assert!(!is_genuine(
-            &account(),
-            Some(&signature),
-            DELIVERED.replace("DELIVERED", "FAILED").as_bytes()
-        ));
-        assert!(
-            !is_genuine(&account(), Some(&signature.to_uppercase()), body),
-            "the contract says lower case"
-        );
+        assert!(!is_genuine(&account(), Some(&signature), DELIVERED.replace("DELIVERED", "FAILED").as_bytes()));
+        assert!(!is_genuine(&account(), Some(&signature.to_uppercase()), body), "the contract says lower case");
         for bad in [None, Some(""), Some("0"), signature.get(..63)] {
             assert!(!is_genuine(&account(), bad, body), "{bad:?}");
         }
-        let other = SmsAccount {
-            api_key: "another".to_owned().into(),
-            ..account()
-        };
+        let other = SmsAccount { api_key: "another".to_owned().into(), ..account() };
         assert!(!is_genuine(&other, Some(&signature), body));
-        let keyless = SmsAccount {
-            api_key: String::new().into(),
-            ..account()
-        };
-        assert!(!is_genuine(
-            &keyless,
-            Some(&hex::encode(hmac_sha256_raw(b"", body))),
-            body
-        ));
+        let keyless = SmsAccount { api_key: String::new().into(), ..account() };
+        assert!(!is_genuine(&keyless, Some(&hex::encode(hmac_sha256_raw(b"", body))), body));
     }
 
     #[test]
     fn the_hmac_agrees_with_a_published_vector() {
         // RFC 4231, test case 2.
-        let account = SmsAccount {
-            api_key: "Jefe".to_owned().into(),
-            ..account()
-        };
+        let account = SmsAccount { api_key: "Jefe".to_owned().into(), ..account() };
         let tag = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
-        assert!(is_genuine(
-            &account,
-            Some(tag),
-            b"what do ya want for nothing?"
-        ));
+        assert!(is_genuine(&account, Some(tag), b"what do ya want for nothing?"));
     }
 
     proptest::proptest! {

@@ -58,11 +58,7 @@ fn septets(c: char) -> Option<usize> {
 
 /// Counts a text as it stands; clean it first with [`clean`].
 pub fn count(text: &str) -> Size {
-    let encoding = if text.chars().all(|c| septets(c).is_some()) {
-        Encoding::Gsm7
-    } else {
-        Encoding::Ucs2
-    };
+    let encoding = if text.chars().all(|c| septets(c).is_some()) { Encoding::Gsm7 } else { Encoding::Ucs2 };
     let cost = |c: char| match encoding {
         Encoding::Gsm7 => septets(c).unwrap_or(2),
         Encoding::Ucs2 => c.len_utf16(),
@@ -75,22 +71,12 @@ pub fn count(text: &str) -> Size {
     } else {
         split(text.chars().map(cost), encoding.per_part())
     };
-    Size {
-        encoding,
-        units,
-        parts,
-    }
+    Size { encoding, units, parts }
 }
 
 /// Parts when a character of two units may not stand across a border.
 fn split(costs: impl Iterator<Item = usize>, room: usize) -> usize {
-    let (parts, _) = costs.fold((1, 0), |(parts, used), cost| {
-        if used + cost > room {
-            (parts + 1, cost)
-        } else {
-            (parts, used + cost)
-        }
-    });
+    let (parts, _) = costs.fold((1, 0), |(parts, used), cost| if used + cost > room { (parts + 1, cost) } else { (parts, used + cost) });
     parts
 }
 
@@ -103,8 +89,7 @@ pub fn clean(text: &str) -> String {
             '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{201b}' | '\u{2032}' | '`' | '\u{b4}' => {
                 out.push('\'');
             }
-            '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{201f}' | '\u{2033}' | '\u{ab}'
-            | '\u{bb}' => out.push('"'),
+            '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{201f}' | '\u{2033}' | '\u{ab}' | '\u{bb}' => out.push('"'),
             '\u{2010}'..='\u{2015}' | '\u{2212}' => out.push('-'),
             '\u{2026}' => out.push_str("..."),
             '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\t' => {
@@ -122,11 +107,7 @@ mod tests {
     use super::*;
 
     fn size(text: &str) -> (Encoding, usize, usize) {
-        let Size {
-            encoding,
-            units,
-            parts,
-        } = count(text);
+        let Size { encoding, units, parts } = count(text);
         (encoding, units, parts)
     }
 
@@ -163,12 +144,9 @@ mod tests {
 
     #[test]
     fn the_whole_default_alphabet_and_its_extension_are_gsm_7() {
-        let default = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-        assert_eq!(
-            default.chars().count(),
-            127,
-            "128 places, one of which is the escape"
-        );
+        let default =
+            "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
+        assert_eq!(default.chars().count(), 127, "128 places, one of which is the escape");
         assert_eq!(size(default), (Encoding::Gsm7, 127, 1));
         assert_eq!(size("\u{c}^{}\\[~]|€"), (Encoding::Gsm7, 20, 1));
         assert_eq!(size(""), (Encoding::Gsm7, 0, 0));
@@ -176,26 +154,17 @@ mod tests {
 
     #[test]
     fn what_looks_harmless_is_not_in_the_alphabet() {
-        for text in [
-            "`", "\t", "ç", "’", "‘", "“", "”", "–", "—", "…", "\u{a0}", "И", "ê",
-        ] {
+        for text in ["`", "\t", "ç", "’", "‘", "“", "”", "–", "—", "…", "\u{a0}", "И", "ê"] {
             assert_eq!(count(text).encoding, Encoding::Ucs2, "{text:?}");
         }
     }
 
     #[test]
     fn cleaning_brings_typed_texts_back_into_one_part() {
-        assert_eq!(
-            clean("Don’t “pay”—wait…\u{a0}ok"),
-            "Don't \"pay\"-wait... ok"
-        );
+        assert_eq!(clean("Don’t “pay”—wait…\u{a0}ok"), "Don't \"pay\"-wait... ok");
         assert_eq!(clean("Nyeri–Nakuru `x`\tç"), "Nyeri-Nakuru 'x' ç");
         assert_eq!(clean("\u{feff}a\u{200b}b"), "ab");
-        assert_eq!(
-            clean("José Wanjirũ"),
-            "José Wanjirũ",
-            "names keep their letters"
-        );
+        assert_eq!(clean("José Wanjirũ"), "José Wanjirũ", "names keep their letters");
         assert_eq!(count(&clean(&"’".repeat(150))).parts, 1);
     }
 

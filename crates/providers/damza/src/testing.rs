@@ -23,17 +23,11 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn answering(status: u16, body: &str) -> Arc<Self> {
-        Arc::new(Self {
-            answer: Ok((status, body.to_owned())),
-            sent: Mutex::default(),
-        })
+        Arc::new(Self { answer: Ok((status, body.to_owned())), sent: Mutex::default() })
     }
 
     pub(crate) fn failing(error: CallError) -> Arc<Self> {
-        Arc::new(Self {
-            answer: Err(error),
-            sent: Mutex::default(),
-        })
+        Arc::new(Self { answer: Err(error), sent: Mutex::default() })
     }
 
     pub(crate) fn damza(self: &Arc<Self>) -> Damza {
@@ -50,10 +44,7 @@ impl Transport for Gateway {
     async fn call(&self, call: Call) -> Result<Response<Bytes>, CallError> {
         self.sent.lock().unwrap().push(call);
         let (status, body) = self.answer.clone()?;
-        Ok(Response::builder()
-            .status(status)
-            .body(Bytes::from(body))
-            .unwrap())
+        Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
     }
 }
 
@@ -76,8 +67,5 @@ pub(crate) fn message() -> OutboundSms {
 }
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -83,12 +83,7 @@ pub(crate) fn text(raw: Option<&RawValue>) -> Option<String> {
 pub(crate) fn cost_e4(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty()
-        || whole.len() > 9
-        || !digits(whole)
-        || !digits(fraction)
-        || text.ends_with('.')
-    {
+    if whole.is_empty() || whole.len() > 9 || !digits(whole) || !digits(fraction) || text.ends_with('.') {
         return None;
     }
     let fraction = fraction.trim_end_matches('0');
@@ -96,11 +91,7 @@ pub(crate) fn cost_e4(text: &str) -> Option<i64> {
         return None;
     }
     let fraction: i64 = format!("{fraction:0<4}").parse().ok()?;
-    whole
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(10_000)?
-        .checked_add(fraction)
+    whole.parse::<i64>().ok()?.checked_mul(10_000)?.checked_add(fraction)
 }
 
 /// The class of a refusal (table of SMS contract 2.2). The code decides; without one that is known, the HTTP status does.
@@ -108,20 +99,8 @@ pub(crate) fn cost_e4(text: &str) -> Option<i64> {
 /// a message may have gone out before a proxy gave up.
 pub(crate) fn class(http: u16, code: Option<&str>) -> fn(String) -> SendError {
     match code {
-        Some(
-            "INVALID_RECIPIENT"
-            | "EMPTY_MESSAGE"
-            | "MESSAGE_TOO_LONG"
-            | "DUPLICATE_REFERENCE"
-            | "BLACKLISTED",
-        ) => return SendError::Permanent,
-        Some(
-            "INVALID_CREDENTIALS"
-            | "INSUFFICIENT_BALANCE"
-            | "INVALID_SENDER"
-            | "RATE_LIMITED"
-            | "GATEWAY_ERROR",
-        ) => return SendError::Provider,
+        Some("INVALID_RECIPIENT" | "EMPTY_MESSAGE" | "MESSAGE_TOO_LONG" | "DUPLICATE_REFERENCE" | "BLACKLISTED") => return SendError::Permanent,
+        Some("INVALID_CREDENTIALS" | "INSUFFICIENT_BALANCE" | "INVALID_SENDER" | "RATE_LIMITED" | "GATEWAY_ERROR") => return SendError::Provider,
         _ => {}
     }
     match http {
@@ -152,26 +131,10 @@ mod tests {
 
     #[test]
     fn costs_are_exact_to_a_hundredth_of_a_cent() {
-        for (text, cost) in [
-            ("0.80", Some(8_000)),
-            ("0.8", Some(8_000)),
-            ("1", Some(10_000)),
-            ("0.0001", Some(1)),
-            ("0.80000000", Some(8_000)),
-        ] {
+        for (text, cost) in [("0.80", Some(8_000)), ("0.8", Some(8_000)), ("1", Some(10_000)), ("0.0001", Some(1)), ("0.80000000", Some(8_000))] {
             assert_eq!(cost_e4(text), cost, "{text}");
         }
-        for text in [
-            "",
-            "0.00001",
-            "-1",
-            "1e3",
-            "KES 0.80",
-            "1.",
-            ".8",
-            "99999999999999999999",
-            "٣",
-        ] {
+        for text in ["", "0.00001", "-1", "1e3", "KES 0.80", "1.", ".8", "99999999999999999999", "٣"] {
             assert_eq!(cost_e4(text), None, "{text}");
         }
     }

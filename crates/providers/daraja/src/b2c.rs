@@ -61,33 +61,21 @@ pub(crate) enum BadOrder {
 }
 
 /// The body of an order; `with_secret` false for its hash.
-pub(crate) fn body(
-    account: &RailAccount,
-    order: &PayoutOrder,
-    with_secret: bool,
-) -> Result<Vec<u8>, BadOrder> {
+pub(crate) fn body(account: &RailAccount, order: &PayoutOrder, with_secret: bool) -> Result<Vec<u8>, BadOrder> {
     let shillings = order.amount.whole_shillings().ok_or(BadOrder::Cents)?;
     if order.amount < limits::MIN_AMOUNT || order.amount > limits::MAX_AMOUNT {
         return Err(BadOrder::Amount);
     }
     let id_fits = !order.rail_id.is_empty()
         && order.rail_id.len() <= limits::ID_LENGTH
-        && order
-            .rail_id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        && order.rail_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if !id_fits {
         return Err(BadOrder::Id);
     }
     Ok(serialise(account, order, shillings, with_secret))
 }
 
-fn serialise(
-    account: &RailAccount,
-    order: &PayoutOrder,
-    shillings: i64,
-    with_secret: bool,
-) -> Vec<u8> {
+fn serialise(account: &RailAccount, order: &PayoutOrder, shillings: i64, with_secret: bool) -> Vec<u8> {
     let body = Body {
         rail_id: &order.rail_id,
         initiator: &account.initiator,
@@ -107,31 +95,18 @@ fn serialise(
 
 /// The secret-free body, also of an order that cannot be sent (whole shillings are cut off then).
 pub(crate) fn body_for_hash(account: &RailAccount, order: &PayoutOrder) -> Vec<u8> {
-    body(account, order, false)
-        .unwrap_or_else(|_| serialise(account, order, order.amount.minor(), false))
+    body(account, order, false).unwrap_or_else(|_| serialise(account, order, order.amount.minor(), false))
 }
 
 /// `Remarks` as the gateway takes them: letters, digits, spaces and plain punctuation, 2 to 100 characters. Other
 /// characters become spaces; a text with nothing left becomes "Payment".
 pub(crate) fn clean_remarks(text: &str) -> String {
-    let kept: String = text
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | '-' | '_' | '/' | ':') {
-                c
-            } else {
-                ' '
-            }
-        })
-        .collect();
+    let kept: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | '-' | '_' | '/' | ':') { c } else { ' ' }).collect();
     let joined = kept.split_whitespace().collect::<Vec<_>>().join(" ");
     let cut: String = joined.chars().take(*limits::REMARKS.end()).collect();
     let cut = cut.trim_end().to_owned();
-    if cut.len() < *limits::REMARKS.start() {
-        "Payment".to_owned()
-    } else {
-        cut
-    }
+    if cut.len() < *limits::REMARKS.start() { "Payment".to_owned() } else { cut }
 }
 
 /// What a reply to a submission means for the money (rule A5).
@@ -139,24 +114,15 @@ pub(crate) fn meaning(reply: Reply, order: &PayoutOrder) -> SubmissionMeaning {
     let not_accepted = |after: Duration, why| SubmissionMeaning::NotAccepted { after, why };
     match reply {
         // An acknowledgement of somebody else's id is none of ours.
-        Reply::Accepted {
-            rail_id: Some(echo),
-            ..
-        } if echo != order.rail_id => SubmissionMeaning::Ambiguous,
-        Reply::Accepted {
-            conversation_id, ..
-        } => SubmissionMeaning::Accepted { conversation_id },
+        Reply::Accepted { rail_id: Some(echo), .. } if echo != order.rail_id => SubmissionMeaning::Ambiguous,
+        Reply::Accepted { conversation_id, .. } => SubmissionMeaning::Accepted { conversation_id },
         Reply::Answer(Meaning::Refused) => SubmissionMeaning::Refused,
         Reply::Answer(Meaning::Duplicate) => SubmissionMeaning::Duplicate,
         Reply::Answer(Meaning::Throttled(after)) => not_accepted(after, NotAccepted::Throttled),
-        Reply::TokenRefused | Reply::Answer(Meaning::Token) => {
-            not_accepted(limits::AFTER_TOKEN, NotAccepted::Token)
-        }
+        Reply::TokenRefused | Reply::Answer(Meaning::Token) => not_accepted(limits::AFTER_TOKEN, NotAccepted::Token),
         Reply::Renewed => not_accepted(std::time::Duration::ZERO, NotAccepted::Renewed),
         Reply::NotSent(after) => not_accepted(after, NotAccepted::NotSent),
-        Reply::Answer(Meaning::Ambiguous | Meaning::AlreadyRegistered) | Reply::Lost => {
-            SubmissionMeaning::Ambiguous
-        }
+        Reply::Answer(Meaning::Ambiguous | Meaning::AlreadyRegistered) | Reply::Lost => SubmissionMeaning::Ambiguous,
         Reply::Crashed => SubmissionMeaning::Crashed,
     }
 }
@@ -174,11 +140,7 @@ mod tests {
             assert_eq!(clean_remarks(nothing), "Payment", "{nothing}");
         }
         assert_eq!(clean_remarks(&"x".repeat(300)).len(), 100);
-        assert_eq!(
-            clean_remarks(&"abc ".repeat(60)).len(),
-            99,
-            "a space at the cut is dropped"
-        );
+        assert_eq!(clean_remarks(&"abc ".repeat(60)).len(), 99, "a space at the cut is dropped");
     }
 
     proptest! {

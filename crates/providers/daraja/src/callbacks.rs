@@ -24,20 +24,11 @@ struct Envelope {
 
 impl Envelope {
     fn read(body: &[u8]) -> Result<Self, Unreadable> {
-        let result = Object::from_body(body)?
-            .object("Result")
-            .ok_or_else(|| Unreadable("no Result".to_owned()))?;
-        let code = result
-            .filled("ResultCode")
-            .ok_or_else(|| Unreadable("no ResultCode".to_owned()))?;
+        let result = Object::from_body(body)?.object("Result").ok_or_else(|| Unreadable("no Result".to_owned()))?;
+        let code = result.filled("ResultCode").ok_or_else(|| Unreadable("no ResultCode".to_owned()))?;
         // 0 is "completed", 1 is "waiting for more messages"; a missing one is not completed either.
         let completed = result.text("ResultType").as_deref() == Some("0");
-        Ok(Self {
-            parameters: Parameters::of(&result),
-            completed,
-            code,
-            result,
-        })
+        Ok(Self { parameters: Parameters::of(&result), completed, code, result })
     }
 
     fn succeeded(&self) -> bool {
@@ -49,9 +40,7 @@ impl Envelope {
     }
 
     fn money(&self, key: &str) -> Option<Money> {
-        self.parameters
-            .get(key)
-            .and_then(|t| Money::parse(t.trim()).ok())
+        self.parameters.get(key).and_then(|t| Money::parse(t.trim()).ok())
     }
 }
 
@@ -78,10 +67,7 @@ pub(crate) fn result(body: &[u8]) -> Result<ResultNotice, Unreadable> {
     notice.receipt = success_receipt(&e);
     notice.amount = e.money("TransactionAmount");
     (notice.msisdn, notice.party_name) = party(e.parameters.get("ReceiverPartyPublicName"));
-    notice.completed_at = e
-        .parameters
-        .get("TransactionCompletedDateTime")
-        .and_then(moments::read);
+    notice.completed_at = e.parameters.get("TransactionCompletedDateTime").and_then(moments::read);
     notice.utility_after = e.money("B2CUtilityAccountAvailableFunds");
     notice.charges_after = e.money("B2CChargesPaidAccountAvailableFunds");
     Ok(notice)
@@ -90,12 +76,8 @@ pub(crate) fn result(body: &[u8]) -> Result<ResultNotice, Unreadable> {
 /// The receipt of a success: `TransactionReceipt` and `TransactionID` are the same text. When they differ, neither is
 /// believed, and the payment is asked about.
 fn success_receipt(e: &Envelope) -> Option<String> {
-    let receipt =
-        |text: Option<String>| text.map(|t| t.trim().to_owned()).filter(|t| is_receipt(t));
-    let (named, outer) = (
-        receipt(e.parameters.get("TransactionReceipt").map(str::to_owned)),
-        receipt(e.result.filled("TransactionID")),
-    );
+    let receipt = |text: Option<String>| text.map(|t| t.trim().to_owned()).filter(|t| is_receipt(t));
+    let (named, outer) = (receipt(e.parameters.get("TransactionReceipt").map(str::to_owned)), receipt(e.result.filled("TransactionID")));
     match (named, outer) {
         (Some(a), Some(b)) if a != b => None,
         (a, b) => a.or(b),
@@ -113,9 +95,7 @@ fn party(text: Option<&str>) -> (Option<Msisdn>, Option<String>) {
     let Some(text) = text else {
         return (None, None);
     };
-    let (left, name) = text
-        .split_once(" - ")
-        .map_or((text, None), |(left, name)| (left, Some(name)));
+    let (left, name) = text.split_once(" - ").map_or((text, None), |(left, name)| (left, Some(name)));
     let name = name.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
     (Msisdn::parse(left).ok(), name)
 }
@@ -147,11 +127,7 @@ pub(crate) fn status(body: &[u8]) -> Result<StatusNotice, Unreadable> {
     notice.conversation_id = text("ConversationID");
     notice.receipt = text("ReceiptNo").filter(|t| is_receipt(t));
     notice.amount = e.money("Amount");
-    notice.payer_shortcode = e
-        .parameters
-        .all("DebitPartyName")
-        .into_iter()
-        .find_map(shortcode);
+    notice.payer_shortcode = e.parameters.all("DebitPartyName").into_iter().find_map(shortcode);
     (notice.msisdn, notice.party_name) = receiver(&e.parameters);
     notice.finalised_at = e.parameters.get("FinalisedTime").and_then(moments::read);
     notice.charge = e.parameters.get("DebitPartyCharges").and_then(charge);
@@ -162,10 +138,7 @@ fn fate(e: &Envelope) -> PaymentFate {
     if !e.completed {
         return PaymentFate::Unclear;
     }
-    match (
-        e.code.as_str(),
-        e.parameters.get("TransactionStatus").map(str::trim),
-    ) {
+    match (e.code.as_str(), e.parameters.get("TransactionStatus").map(str::trim)) {
         ("0", Some("Completed")) => PaymentFate::Completed,
         ("0", Some("Cancelled" | "Declined" | "Expired")) => PaymentFate::Ended,
         ("0", Some("Initiated" | "Authorized" | "Pending Authorized")) => PaymentFate::Open,
@@ -177,8 +150,7 @@ fn fate(e: &Envelope) -> PaymentFate {
 /// The shortcode of `600111 - PAYMENT VAULT TEST`.
 fn shortcode(text: &str) -> Option<String> {
     let left = text.split_once(" - ").map_or(text, |(left, _)| left).trim();
-    ((5..=7).contains(&left.len()) && left.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| left.to_owned())
+    ((5..=7).contains(&left.len()) && left.bytes().all(|b| b.is_ascii_digit())).then(|| left.to_owned())
 }
 
 /// The receiver. A sample of the portal names both parties `DebitPartyName` (6.1, trap 3): then it is the one with a
@@ -191,11 +163,7 @@ fn receiver(parameters: &Parameters) -> (Option<Msisdn>, Option<String>) {
     if debit.len() < 2 {
         return (None, None);
     }
-    debit
-        .into_iter()
-        .map(|text| party(Some(text)))
-        .find(|(msisdn, _)| msisdn.is_some())
-        .unwrap_or_default()
+    debit.into_iter().map(|text| party(Some(text))).find(|(msisdn, _)| msisdn.is_some()).unwrap_or_default()
 }
 
 /// `<label>|<currency>|<amount>` (6.1, trap 4).
@@ -212,22 +180,14 @@ fn charge(text: &str) -> Option<Money> {
 pub(crate) fn balance(body: &[u8]) -> Result<BalanceNotice, Unreadable> {
     let e = Envelope::read(body)?;
     let available = if e.succeeded() {
-        accounts(
-            e.parameters
-                .get("AccountBalance")
-                .ok_or_else(|| Unreadable("no AccountBalance".to_owned()))?,
-        )?
+        accounts(e.parameters.get("AccountBalance").ok_or_else(|| Unreadable("no AccountBalance".to_owned()))?)?
     } else {
         BTreeMap::new()
     };
     Ok(BalanceNotice {
         query_conversation_id: e.result.filled("ConversationID"),
         // A question that is not completed has no code that counts; `0` without figures would be read as empty accounts.
-        code: if e.code == "0" && !e.completed {
-            "not completed".to_owned()
-        } else {
-            e.code.clone()
-        },
+        code: if e.code == "0" && !e.completed { "not completed".to_owned() } else { e.code.clone() },
         description: e.description(),
         available,
         at: e.parameters.get("BOCompletedTime").and_then(moments::read),
@@ -241,15 +201,11 @@ pub(crate) fn accounts(text: &str) -> Result<BTreeMap<String, Money>, Unreadable
     for account in text.split('&').map(str::trim).filter(|a| !a.is_empty()) {
         let fields: Vec<&str> = account.split('|').map(str::trim).collect();
         let [name, "KES", _current, free, _reserved, _uncleared] = fields.as_slice() else {
-            return Err(Unreadable(
-                "a balance that is not six fields in KES".to_owned(),
-            ));
+            return Err(Unreadable("a balance that is not six fields in KES".to_owned()));
         };
         let money = Money::parse(free).map_err(|e| Unreadable(format!("a balance: {e}")))?;
         if name.is_empty() || available.insert((*name).to_owned(), money).is_some() {
-            return Err(Unreadable(
-                "a balance without a name, or one account twice".to_owned(),
-            ));
+            return Err(Unreadable("a balance without a name, or one account twice".to_owned()));
         }
     }
     if available.is_empty() {
@@ -263,8 +219,6 @@ pub(crate) fn accounts(text: &str) -> Result<BTreeMap<String, Money>, Unreadable
 pub(crate) fn timeout(body: &[u8]) -> Result<TimeoutNotice, Unreadable> {
     let object = Object::from_body(body)?;
     let inner = object.object("Result");
-    let rail_id = object
-        .filled("OriginatorConversationID")
-        .or_else(|| inner.and_then(|r| r.filled("OriginatorConversationID")));
+    let rail_id = object.filled("OriginatorConversationID").or_else(|| inner.and_then(|r| r.filled("OriginatorConversationID")));
     Ok(TimeoutNotice { rail_id })
 }

@@ -22,9 +22,7 @@ pub enum CredentialError {
     #[error("the initiator password is empty")]
     NoPassword,
     /// M-Pesa does not accept brackets in a password.
-    #[error(
-        "the initiator password contains '(' or ')', which M-Pesa does not accept: change it in the M-Pesa portal first"
-    )]
+    #[error("the initiator password contains '(' or ')', which M-Pesa does not accept: change it in the M-Pesa portal first")]
     Brackets,
     /// Too long for the key.
     #[error("the initiator password is too long")]
@@ -47,10 +45,7 @@ pub struct CertificateFacts {
 ///
 /// Dates and issuers are not checked: the certificate is only a container for a key. The padding is random, so two runs
 /// give different texts, both right; one is made per version of the credentials and kept (rule A5).
-pub fn encrypt_initiator_password(
-    certificate: &[u8],
-    password: &SecretString,
-) -> Result<SecretString, CredentialError> {
+pub fn encrypt_initiator_password(certificate: &[u8], password: &SecretString) -> Result<SecretString, CredentialError> {
     let plain = password.expose_secret();
     if plain.is_empty() {
         return Err(CredentialError::NoPassword);
@@ -63,9 +58,7 @@ pub fn encrypt_initiator_password(
         return Err(CredentialError::TooLong);
     }
     let mut room = vec![0u8; key.ciphertext_size()];
-    let sealed = key
-        .encrypt(plain.as_bytes(), &mut room)
-        .map_err(|_| CredentialError::NotAnRsaKey)?;
+    let sealed = key.encrypt(plain.as_bytes(), &mut room).map_err(|_| CredentialError::NotAnRsaKey)?;
     Ok(SecretString::from(STANDARD.encode(&*sealed)))
 }
 
@@ -75,11 +68,7 @@ pub fn certificate_facts(certificate: &[u8]) -> Result<CertificateFacts, Credent
     let bits = public_key(&certificate)?.key_size_bits();
     let tbs = certificate.tbs_certificate();
     let seconds = i64::try_from(tbs.validity().not_after.to_unix_duration().as_secs()).ok();
-    Ok(CertificateFacts {
-        subject: tbs.subject().to_string(),
-        not_after: seconds.and_then(|s| DateTime::from_timestamp(s, 0)),
-        key_bits: bits,
-    })
+    Ok(CertificateFacts { subject: tbs.subject().to_string(), not_after: seconds.and_then(|s| DateTime::from_timestamp(s, 0)), key_bits: bits })
 }
 
 /// DER, or the first certificate of a PEM text (portal files carry other text before it).
@@ -97,11 +86,7 @@ fn read(bytes: &[u8]) -> Result<Certificate, CredentialError> {
 }
 
 fn public_key(certificate: &Certificate) -> Result<Pkcs1PublicEncryptingKey, CredentialError> {
-    let spki = certificate
-        .tbs_certificate()
-        .subject_public_key_info()
-        .to_der()
-        .map_err(|_| CredentialError::NotACertificate)?;
+    let spki = certificate.tbs_certificate().subject_public_key_info().to_der().map_err(|_| CredentialError::NotACertificate)?;
     let key = PublicEncryptingKey::from_der(&spki).map_err(|_| CredentialError::NotAnRsaKey)?;
     Pkcs1PublicEncryptingKey::new(key).map_err(|_| CredentialError::NotAnRsaKey)
 }
@@ -121,12 +106,7 @@ mod tests {
         let key = PrivateDecryptingKey::from_pkcs8(&STANDARD.decode(body).unwrap()).unwrap();
         let key = Pkcs1PrivateDecryptingKey::new(key).unwrap();
         let mut room = vec![0u8; key.min_output_size()];
-        key.decrypt(
-            &STANDARD.decode(credential.expose_secret()).unwrap(),
-            &mut room,
-        )
-        .unwrap()
-        .to_vec()
+        key.decrypt(&STANDARD.decode(credential.expose_secret()).unwrap(), &mut room).unwrap().to_vec()
     }
 
     #[test]
@@ -136,11 +116,7 @@ mod tests {
         let two = encrypt_initiator_password(EXPIRED.as_bytes(), &password).unwrap();
         assert_eq!(one.expose_secret().len(), 344);
         assert!(!one.expose_secret().contains(['\n', ' ']));
-        assert_ne!(
-            one.expose_secret(),
-            two.expose_secret(),
-            "the padding is random"
-        );
+        assert_ne!(one.expose_secret(), two.expose_secret(), "the padding is random");
         assert_eq!(decrypt(&one), "Sécret#12&%$".as_bytes());
         assert_eq!(decrypt(&two), "Sécret#12&%$".as_bytes());
     }
@@ -149,37 +125,18 @@ mod tests {
     fn pem_with_other_text_around_it_and_der_are_the_same() {
         let password = SecretString::from("x");
         let around = format!("Bag Attributes: none\n{EXPIRED}\ntrailing");
-        assert_eq!(
-            decrypt(&encrypt_initiator_password(around.as_bytes(), &password).unwrap()),
-            b"x"
-        );
+        assert_eq!(decrypt(&encrypt_initiator_password(around.as_bytes(), &password).unwrap()), b"x");
         let body: String = EXPIRED.lines().filter(|l| !l.starts_with('-')).collect();
-        assert_eq!(
-            decrypt(
-                &encrypt_initiator_password(&STANDARD.decode(body).unwrap(), &password).unwrap()
-            ),
-            b"x"
-        );
+        assert_eq!(decrypt(&encrypt_initiator_password(&STANDARD.decode(body).unwrap(), &password).unwrap()), b"x");
     }
 
     #[test]
     fn what_cannot_be_used_is_refused_with_its_reason() {
-        let encrypt = |certificate: &str, password: &str| {
-            encrypt_initiator_password(certificate.as_bytes(), &SecretString::from(password))
-                .unwrap_err()
-        };
+        let encrypt =
+            |certificate: &str, password: &str| encrypt_initiator_password(certificate.as_bytes(), &SecretString::from(password)).unwrap_err();
         assert_eq!(encrypt("", "x"), CredentialError::NotACertificate);
-        assert_eq!(
-            encrypt("-----BEGIN CERTIFICATE-----", "x"),
-            CredentialError::NotACertificate
-        );
-        assert_eq!(
-            encrypt(
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
-                "x"
-            ),
-            CredentialError::NotACertificate
-        );
+        assert_eq!(encrypt("-----BEGIN CERTIFICATE-----", "x"), CredentialError::NotACertificate);
+        assert_eq!(encrypt("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "x"), CredentialError::NotACertificate);
         assert_eq!(encrypt(CURVE, "x"), CredentialError::NotAnRsaKey);
         assert_eq!(encrypt(EXPIRED, ""), CredentialError::NoPassword);
         assert_eq!(encrypt(EXPIRED, "a(b"), CredentialError::Brackets);
@@ -189,12 +146,7 @@ mod tests {
     #[test]
     fn a_person_sees_when_it_expired() {
         let facts = certificate_facts(EXPIRED.as_bytes()).unwrap();
-        assert_eq!(
-            (facts.key_bits, facts.subject.as_str()),
-            (2048, "CN=test.invalid")
-        );
-        assert!(
-            facts.not_after.unwrap() < "2017-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap()
-        );
+        assert_eq!((facts.key_bits, facts.subject.as_str()), (2048, "CN=test.invalid"));
+        assert!(facts.not_after.unwrap() < "2017-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap());
     }
 }

@@ -23,18 +23,15 @@ use async_trait::async_trait;
 use pv_kernel::{
     crypto::sha256,
     rail::{
-        BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, QueryMeaning, RailAccount,
-        RailLimits, ResultNotice, StatusNotice, StatusQuestion, SubmissionAnswer,
-        SubmissionMeaning, TimeoutNotice, Unreadable, WireTrace,
+        BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, QueryMeaning, RailAccount, RailLimits, ResultNotice, StatusNotice,
+        StatusQuestion, SubmissionAnswer, SubmissionMeaning, TimeoutNotice, Unreadable, WireTrace,
     },
     transport::{TokenStore, Transport},
 };
 
 use crate::wire::Post;
 pub use crate::{
-    credential::{
-        CertificateFacts, CredentialError, certificate_facts, encrypt_initiator_password,
-    },
+    credential::{CertificateFacts, CredentialError, certificate_facts, encrypt_initiator_password},
     urls::{UrlProblem, check_public_url},
 };
 
@@ -50,26 +47,10 @@ impl Daraja {
         Self { transport, tokens }
     }
 
-    async fn ask(
-        &self,
-        account: &RailAccount,
-        purpose: &'static str,
-        path: &'static str,
-        body: Vec<u8>,
-    ) -> QueryAnswer {
-        let post = Post {
-            purpose,
-            path,
-            body,
-            timeout: limits::QUERY_TIMEOUT,
-            write_before: None,
-            account,
-        };
+    async fn ask(&self, account: &RailAccount, purpose: &'static str, path: &'static str, body: Vec<u8>) -> QueryAnswer {
+        let post = Post { purpose, path, body, timeout: limits::QUERY_TIMEOUT, write_before: None, account };
         let (reply, trace) = wire::post(&self.transport, &self.tokens, &post).await;
-        QueryAnswer {
-            meaning: question::meaning(reply, trace.code.as_deref()),
-            trace,
-        }
+        QueryAnswer { meaning: question::meaning(reply, trace.code.as_deref()), trace }
     }
 }
 
@@ -80,46 +61,20 @@ impl PayoutRail for Daraja {
     }
 
     fn limits(&self) -> RailLimits {
-        RailLimits {
-            min: limits::MIN_AMOUNT,
-            max: limits::MAX_AMOUNT,
-            id_length: limits::ID_LENGTH,
-            token_life: limits::TOKEN_LIFE,
-        }
+        RailLimits { min: limits::MIN_AMOUNT, max: limits::MAX_AMOUNT, id_length: limits::ID_LENGTH, token_life: limits::TOKEN_LIFE }
     }
 
-    async fn submit(
-        &self,
-        account: &RailAccount,
-        order: &PayoutOrder,
-        write_before: Duration,
-    ) -> SubmissionAnswer {
+    async fn submit(&self, account: &RailAccount, order: &PayoutOrder, write_before: Duration) -> SubmissionAnswer {
         let body = match b2c::body(account, order, true) {
             Ok(body) => body,
             Err(error) => {
-                let trace = WireTrace {
-                    message: format!("not sent: {error}"),
-                    ..WireTrace::default()
-                };
-                return SubmissionAnswer {
-                    meaning: SubmissionMeaning::Refused,
-                    trace,
-                };
+                let trace = WireTrace { message: format!("not sent: {error}"), ..WireTrace::default() };
+                return SubmissionAnswer { meaning: SubmissionMeaning::Refused, trace };
             }
         };
-        let post = Post {
-            purpose: "mpesa.b2c",
-            path: b2c::PATH,
-            body,
-            timeout: limits::SUBMIT_TIMEOUT,
-            write_before: Some(write_before),
-            account,
-        };
+        let post = Post { purpose: "mpesa.b2c", path: b2c::PATH, body, timeout: limits::SUBMIT_TIMEOUT, write_before: Some(write_before), account };
         let (reply, trace) = wire::post(&self.transport, &self.tokens, &post).await;
-        SubmissionAnswer {
-            meaning: b2c::meaning(reply, order),
-            trace,
-        }
+        SubmissionAnswer { meaning: b2c::meaning(reply, order), trace }
     }
 
     fn body_hash(&self, account: &RailAccount, order: &PayoutOrder) -> [u8; 32] {
@@ -128,33 +83,16 @@ impl PayoutRail for Daraja {
 
     async fn ask_status(&self, account: &RailAccount, question: &StatusQuestion) -> QueryAnswer {
         match question::status_body(account, question) {
-            Some(body) => {
-                self.ask(account, "mpesa.status", question::STATUS_PATH, body)
-                    .await
-            }
+            Some(body) => self.ask(account, "mpesa.status", question::STATUS_PATH, body).await,
             None => QueryAnswer {
                 meaning: QueryMeaning::NotTaken { halts: false },
-                trace: WireTrace {
-                    message: "not sent: a question about neither an id nor a receipt".to_owned(),
-                    ..WireTrace::default()
-                },
+                trace: WireTrace { message: "not sent: a question about neither an id nor a receipt".to_owned(), ..WireTrace::default() },
             },
         }
     }
 
-    async fn ask_balance(
-        &self,
-        account: &RailAccount,
-        result_url: &str,
-        timeout_url: &str,
-    ) -> QueryAnswer {
-        self.ask(
-            account,
-            "mpesa.balance",
-            question::BALANCE_PATH,
-            question::balance_body(account, result_url, timeout_url),
-        )
-        .await
+    async fn ask_balance(&self, account: &RailAccount, result_url: &str, timeout_url: &str) -> QueryAnswer {
+        self.ask(account, "mpesa.balance", question::BALANCE_PATH, question::balance_body(account, result_url, timeout_url)).await
     }
 
     fn read_result(&self, body: &[u8]) -> Result<ResultNotice, Unreadable> {

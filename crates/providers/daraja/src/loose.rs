@@ -59,20 +59,12 @@ impl Object {
             return Err(Unreadable(format!("a body of {} bytes", body.len())));
         }
         let text = String::from_utf8_lossy(body);
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
-            Unreadable(format!(
-                "not a JSON object as expected, at line {} column {}",
-                e.line(),
-                e.column()
-            ))
-        })
+        serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|e| Unreadable(format!("not a JSON object as expected, at line {} column {}", e.line(), e.column())))
     }
 
     fn raw(&self, key: &str) -> Option<&RawValue> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.as_ref())
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_ref())
     }
 
     /// The text of a string or number; `None` when missing, `null`, or something else.
@@ -87,8 +79,7 @@ impl Object {
 
     /// A member that is an object itself.
     pub(crate) fn object(&self, key: &str) -> Option<Self> {
-        self.raw(key)
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        self.raw(key).and_then(|raw| serde_json::from_str(raw.get()).ok())
     }
 
     /// A list of objects that may come as an array or as one bare object.
@@ -100,10 +91,7 @@ impl Object {
             return vec![one];
         }
         let many: Vec<Box<RawValue>> = serde_json::from_str(raw.get()).unwrap_or_default();
-        many.iter()
-            .take(MAX_ENTRIES)
-            .filter_map(|raw| serde_json::from_str(raw.get()).ok())
-            .collect()
+        many.iter().take(MAX_ENTRIES).filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect()
     }
 }
 
@@ -111,9 +99,7 @@ impl Object {
 fn text_of(raw: &RawValue) -> Option<String> {
     let token = raw.get();
     match token.as_bytes().first()? {
-        b'"' => {
-            Some(serde_json::from_str(token).unwrap_or_else(|_| token.trim_matches('"').to_owned()))
-        }
+        b'"' => Some(serde_json::from_str(token).unwrap_or_else(|_| token.trim_matches('"').to_owned())),
         b'-' | b'0'..=b'9' | b't' | b'f' => Some(token.to_owned()),
         _ => None,
     }
@@ -130,26 +116,13 @@ pub(crate) struct Parameters(Vec<(String, Option<String>)>);
 impl Parameters {
     /// From the `Result` object; empty when there are none.
     pub(crate) fn of(result: &Object) -> Self {
-        let pairs = result
-            .object("ResultParameters")
-            .map(|p| p.entries("ResultParameter"))
-            .unwrap_or_default();
-        Self(
-            pairs
-                .iter()
-                .filter_map(|pair| Some((without_spaces(&pair.text("Key")?), pair.text("Value"))))
-                .collect(),
-        )
+        let pairs = result.object("ResultParameters").map(|p| p.entries("ResultParameter")).unwrap_or_default();
+        Self(pairs.iter().filter_map(|pair| Some((without_spaces(&pair.text("Key")?), pair.text("Value")))).collect())
     }
 
     /// All filled values of a key.
     pub(crate) fn all(&self, key: &str) -> Vec<&str> {
-        self.0
-            .iter()
-            .filter(|(known, _)| known == key)
-            .filter_map(|(_, value)| value.as_deref())
-            .filter(|v| !v.trim().is_empty())
-            .collect()
+        self.0.iter().filter(|(known, _)| known == key).filter_map(|(_, value)| value.as_deref()).filter(|v| !v.trim().is_empty()).collect()
     }
 
     /// The value of a key; `None` when it is missing, empty, or given twice with different values.
@@ -166,28 +139,10 @@ mod tests {
 
     #[test]
     fn numbers_and_strings_are_the_same_text() {
-        let o = Object::from_body(
-            br#"{"a":0,"b":"0","c":null,"d":"","e":[0],"f":{"x":1},"g":10.50,"h":-3}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            (o.text("a"), o.text("b")),
-            (Some("0".into()), Some("0".into()))
-        );
-        assert_eq!(
-            (
-                o.text("c"),
-                o.filled("d"),
-                o.text("e"),
-                o.text("f"),
-                o.text("zz")
-            ),
-            (None, None, None, None, None)
-        );
-        assert_eq!(
-            (o.text("g"), o.text("h")),
-            (Some("10.50".into()), Some("-3".into()))
-        );
+        let o = Object::from_body(br#"{"a":0,"b":"0","c":null,"d":"","e":[0],"f":{"x":1},"g":10.50,"h":-3}"#).unwrap();
+        assert_eq!((o.text("a"), o.text("b")), (Some("0".into()), Some("0".into())));
+        assert_eq!((o.text("c"), o.filled("d"), o.text("e"), o.text("f"), o.text("zz")), (None, None, None, None, None));
+        assert_eq!((o.text("g"), o.text("h")), (Some("10.50".into()), Some("-3".into())));
     }
 
     #[test]
@@ -199,22 +154,12 @@ mod tests {
     #[test]
     fn parameters_come_as_array_or_bare_object_or_not_at_all() {
         let read = |json: &str| Parameters::of(&Object::from_body(json.as_bytes()).unwrap());
-        assert_eq!(
-            read(r#"{"ResultParameters":{"ResultParameter":{"Key":"A","Value":1}}}"#).get("A"),
-            Some("1")
-        );
+        assert_eq!(read(r#"{"ResultParameters":{"ResultParameter":{"Key":"A","Value":1}}}"#).get("A"), Some("1"));
         assert_eq!(read(r#"{"ResultParameters":{"ResultParameter":[{"Key":"A B","Value":"x"},{"Key":"C"}, 7]}}"#).get("AB"), Some("x"));
-        for none in [
-            "{}",
-            r#"{"ResultParameters":null}"#,
-            r#"{"ResultParameters":{"ResultParameter":"x"}}"#,
-            r#"{"ResultParameters":[]}"#,
-        ] {
+        for none in ["{}", r#"{"ResultParameters":null}"#, r#"{"ResultParameters":{"ResultParameter":"x"}}"#, r#"{"ResultParameters":[]}"#] {
             assert_eq!(read(none).get("A"), None);
         }
-        let twice = read(
-            r#"{"ResultParameters":{"ResultParameter":[{"Key":"A","Value":1},{"Key":"A","Value":2}]}}"#,
-        );
+        let twice = read(r#"{"ResultParameters":{"ResultParameter":[{"Key":"A","Value":1},{"Key":"A","Value":2}]}}"#);
         assert_eq!((twice.get("A"), twice.all("A").len()), (None, 2));
     }
 }

@@ -24,10 +24,7 @@ struct Status<'a> {
     #[serde(rename = "TransactionID", skip_serializing_if = "Option::is_none")]
     receipt: Option<&'a str>,
     /// The original request's `OriginatorConversationID`: mind the other name (M-Pesa contract 6.1).
-    #[serde(
-        rename = "OriginalConversationID",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "OriginalConversationID", skip_serializing_if = "Option::is_none")]
     rail_id: Option<&'a str>,
     #[serde(rename = "PartyA")]
     shortcode: &'a str,
@@ -102,19 +99,13 @@ pub(crate) fn balance_body(account: &RailAccount, result_url: &str, timeout_url:
 /// What the acknowledgement of a question means. `code` is the code that stood in it.
 pub(crate) fn meaning(reply: Reply, code: Option<&str>) -> QueryMeaning {
     match reply {
-        Reply::Accepted {
-            conversation_id, ..
-        } => QueryMeaning::Accepted { conversation_id },
-        Reply::Answer(Meaning::Refused) => QueryMeaning::NotTaken {
-            halts: code.is_some_and(|c| CREDENTIAL_CODES.contains(&c)),
-        },
+        Reply::Accepted { conversation_id, .. } => QueryMeaning::Accepted { conversation_id },
+        Reply::Answer(Meaning::Refused) => QueryMeaning::NotTaken { halts: code.is_some_and(|c| CREDENTIAL_CODES.contains(&c)) },
         // A refused token is no refused initiator: it cannot lock the operator (rule A19 names the codes that can).
-        Reply::Answer(Meaning::Throttled(_) | Meaning::Token)
-        | Reply::TokenRefused
-        | Reply::Renewed
-        | Reply::NotSent(_) => QueryMeaning::NotTaken { halts: false },
-        Reply::Answer(Meaning::Duplicate | Meaning::Ambiguous | Meaning::AlreadyRegistered)
-        | Reply::Lost => QueryMeaning::Lost,
+        Reply::Answer(Meaning::Throttled(_) | Meaning::Token) | Reply::TokenRefused | Reply::Renewed | Reply::NotSent(_) => {
+            QueryMeaning::NotTaken { halts: false }
+        }
+        Reply::Answer(Meaning::Duplicate | Meaning::Ambiguous | Meaning::AlreadyRegistered) | Reply::Lost => QueryMeaning::Lost,
         Reply::Crashed => QueryMeaning::Crashed,
     }
 }

@@ -8,16 +8,8 @@
 pub const CUT: &str = "[cut]";
 
 /// Names whose values are cut, in lower case without separators; a longer name that contains one is cut too.
-const SECRET_NAMES: [&str; 8] = [
-    "securitycredential",
-    "authorization",
-    "password",
-    "accesstoken",
-    "consumersecret",
-    "secret",
-    "passkey",
-    "credential",
-];
+const SECRET_NAMES: [&str; 8] =
+    ["securitycredential", "authorization", "password", "accesstoken", "consumersecret", "secret", "passkey", "credential"];
 /// What a string value must not contain anywhere, in lower case: JSON inside a string, a header.
 const SECRET_WORDS: [&str; 3] = ["securitycredential", "access_token", "authorization:"];
 /// The gateway repeats the whole token behind this (M-Pesa contract 1, 401.002.01).
@@ -25,31 +17,15 @@ const TOKEN_PHRASE: &str = "invalid access token - ";
 
 /// The body without secrets. A body without any comes back as it was, byte for byte.
 pub fn redact(body: &[u8]) -> Vec<u8> {
-    let first = body
-        .iter()
-        .find(|b| !b.is_ascii_whitespace() && !matches!(b, 0xef | 0xbb | 0xbf));
+    let first = body.iter().find(|b| !b.is_ascii_whitespace() && !matches!(b, 0xef | 0xbb | 0xbf));
     if !matches!(first, None | Some(b'{' | b'[' | b'"')) {
         return plain_text(body);
     }
-    let mut scan = Scan {
-        body,
-        out: Vec::with_capacity(body.len()),
-        at: 0,
-        values_too: false,
-        named_in_a_pair: false,
-        behind_a_name: false,
-    };
+    let mut scan = Scan { body, out: Vec::with_capacity(body.len()), at: 0, values_too: false, named_in_a_pair: false, behind_a_name: false };
     scan.run();
     if scan.named_in_a_pair {
         // `{"Key": "SecurityCredential", "Value": "…"}`: the order of the two is free, so every Value goes.
-        let mut again = Scan {
-            body,
-            out: Vec::with_capacity(body.len()),
-            at: 0,
-            values_too: true,
-            named_in_a_pair: false,
-            behind_a_name: false,
-        };
+        let mut again = Scan { body, out: Vec::with_capacity(body.len()), at: 0, values_too: true, named_in_a_pair: false, behind_a_name: false };
         again.run();
         return again.out;
     }
@@ -58,19 +34,13 @@ pub fn redact(body: &[u8]) -> Vec<u8> {
 
 /// [`redact`] for a body as text, with values cut that are known to be secret.
 pub(crate) fn redact_body(body: &str, known: &[&str]) -> String {
-    cut_known(
-        String::from_utf8_lossy(&redact(body.as_bytes())).into_owned(),
-        known,
-    )
+    cut_known(String::from_utf8_lossy(&redact(body.as_bytes())).into_owned(), known)
 }
 
 /// The same for one sentence of an answer (an `errorMessage`), which is no JSON by itself.
 pub(crate) fn redact_sentence(text: &str, known: &[&str]) -> String {
     let lower = text.to_ascii_lowercase();
-    let tail = [TOKEN_PHRASE, "bearer ", "basic "]
-        .iter()
-        .filter_map(|phrase| lower.find(phrase).map(|start| start + phrase.len()))
-        .min();
+    let tail = [TOKEN_PHRASE, "bearer ", "basic "].iter().filter_map(|phrase| lower.find(phrase).map(|start| start + phrase.len())).min();
     let kept = match tail.and_then(|end| text.get(..end)) {
         Some(kept) => format!("{kept}{CUT}"),
         None => text.to_owned(),
@@ -80,29 +50,21 @@ pub(crate) fn redact_sentence(text: &str, known: &[&str]) -> String {
 
 fn cut_known(text: String, known: &[&str]) -> String {
     // A very short value would cut ordinary words, and is no secret anybody issues.
-    known
-        .iter()
-        .filter(|secret| secret.len() >= 4)
-        .fold(text, |text, secret| text.replace(secret, CUT))
+    known.iter().filter(|secret| secret.len() >= 4).fold(text, |text, secret| text.replace(secret, CUT))
 }
 
 fn plain_text(body: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(body);
     let joined = joined(&text);
     let lower = text.to_ascii_lowercase();
-    if SECRET_NAMES.iter().any(|n| joined.contains(n))
-        || SECRET_WORDS.iter().any(|w| lower.contains(w))
-    {
+    if SECRET_NAMES.iter().any(|n| joined.contains(n)) || SECRET_WORDS.iter().any(|w| lower.contains(w)) {
         return b"[cut: a text that is no JSON and names a secret]".to_vec();
     }
     body.to_vec()
 }
 
 fn joined(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace())
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    name.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 struct Scan<'a> {
@@ -134,16 +96,13 @@ impl Scan<'_> {
         let text = decoded(token);
         let colon = skip_spaces(self.body, end);
         if self.body.get(colon) == Some(&b':') {
-            self.out
-                .extend_from_slice(self.body.get(self.at..=colon).unwrap_or_default());
+            self.out.extend_from_slice(self.body.get(self.at..=colon).unwrap_or_default());
             let value = skip_spaces(self.body, colon + 1);
-            self.out
-                .extend_from_slice(self.body.get(colon + 1..value).unwrap_or_default());
+            self.out.extend_from_slice(self.body.get(colon + 1..value).unwrap_or_default());
             self.at = value;
             let name = joined(&text);
             self.behind_a_name = matches!(name.as_str(), "key" | "name");
-            if SECRET_NAMES.iter().any(|n| name.contains(n)) || (self.values_too && name == "value")
-            {
+            if SECRET_NAMES.iter().any(|n| name.contains(n)) || (self.values_too && name == "value") {
                 self.cut_to(value_end(self.body, value));
             }
             return;
@@ -157,11 +116,7 @@ impl Scan<'_> {
         }
         if let Some(start) = lower.find(TOKEN_PHRASE) {
             let kept = text.get(..start + TOKEN_PHRASE.len()).unwrap_or_default();
-            self.out.extend_from_slice(
-                serde_json::json!(format!("{kept}{CUT}"))
-                    .to_string()
-                    .as_bytes(),
-            );
+            self.out.extend_from_slice(serde_json::json!(format!("{kept}{CUT}")).to_string().as_bytes());
             self.at = end;
         } else {
             self.out.extend_from_slice(token);
@@ -180,9 +135,7 @@ impl Scan<'_> {
 /// `Bearer …` or `Basic …` with something behind it that is no word. A shop called "Basic Needs" keeps its name: a party
 /// that is cut could not be compared with ours any more.
 fn is_a_header(lower: &str) -> bool {
-    let rest = ["bearer ", "basic "]
-        .iter()
-        .find_map(|scheme| lower.trim_start().strip_prefix(scheme));
+    let rest = ["bearer ", "basic "].iter().find_map(|scheme| lower.trim_start().strip_prefix(scheme));
     rest.is_some_and(|r| r.len() >= 16 && !r.contains(char::is_whitespace))
 }
 
@@ -236,8 +189,7 @@ fn value_end(body: &[u8], start: usize) -> usize {
 
 /// The text of a string token, escapes resolved where they can be.
 fn decoded(token: &[u8]) -> String {
-    serde_json::from_slice(token)
-        .unwrap_or_else(|_| String::from_utf8_lossy(token).trim_matches('"').to_owned())
+    serde_json::from_slice(token).unwrap_or_else(|_| String::from_utf8_lossy(token).trim_matches('"').to_owned())
 }
 
 #[cfg(test)]
@@ -289,11 +241,7 @@ mod tests {
             "SecurityCredential=hush-hush&Amount=10",
             "Authorization: Basic hush-hush",
         ] {
-            assert!(
-                !cut(text).contains("hush-hush"),
-                "{text} became {}",
-                cut(text)
-            );
+            assert!(!cut(text).contains("hush-hush"), "{text} became {}", cut(text));
             assert!(cut(text).contains("[cut"), "{text}");
         }
     }
@@ -305,27 +253,16 @@ mod tests {
             r#"{"InitiatorName":"vaultapi","SecurityCredential":"[cut]","Amount":1500}"#
         );
         assert_eq!(
-            cut(
-                r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - abc"}"#
-            ),
+            cut(r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - abc"}"#),
             r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - [cut]"}"#
         );
     }
 
     #[test]
     fn known_values_are_cut_from_any_text() {
-        assert_eq!(
-            redact_body("token Qz7example here", &["Qz7example", ""]),
-            "token [cut] here"
-        );
-        assert_eq!(
-            redact_sentence("Error Occurred - Invalid Access Token - abc", &[]),
-            "Error Occurred - Invalid Access Token - [cut]"
-        );
-        assert_eq!(
-            redact_sentence("Bad Request - Invalid Amount", &["hush-hush"]),
-            "Bad Request - Invalid Amount"
-        );
+        assert_eq!(redact_body("token Qz7example here", &["Qz7example", ""]), "token [cut] here");
+        assert_eq!(redact_sentence("Error Occurred - Invalid Access Token - abc", &[]), "Error Occurred - Invalid Access Token - [cut]");
+        assert_eq!(redact_sentence("Bad Request - Invalid Amount", &["hush-hush"]), "Bad Request - Invalid Amount");
     }
 
     proptest! {

@@ -18,11 +18,7 @@ use crate::{limits, loose::Object, wire};
 
 /// The name under which the token is shared: environment and a hash of the consumer key.
 pub fn key(account: &RailAccount) -> String {
-    format!(
-        "{}|{}",
-        account.environment,
-        hex::encode(sha256(account.consumer_key.as_bytes()))
-    )
+    format!("{}|{}", account.environment, hex::encode(sha256(account.consumer_key.as_bytes())))
 }
 
 /// A request for a new token.
@@ -35,25 +31,15 @@ pub(crate) struct TokenRequest<'a> {
 impl TokenFetch for TokenRequest<'_> {
     async fn fetch(&self) -> Result<(String, u32), TokenError> {
         let account = self.account;
-        let pair = format!(
-            "{}:{}",
-            account.consumer_key,
-            account.consumer_secret.expose_secret()
-        );
-        let unusable =
-            |_| TokenError::Refused("the consumer key or the base URL cannot be used".to_owned());
+        let pair = format!("{}:{}", account.consumer_key, account.consumer_secret.expose_secret());
+        let unusable = |_| TokenError::Refused("the consumer key or the base URL cannot be used".to_owned());
         let mut basic = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)))
-            .map_err(|_| {
-                TokenError::Refused("the consumer key cannot stand in a header".to_owned())
-            })?;
+            .map_err(|_| TokenError::Refused("the consumer key cannot stand in a header".to_owned()))?;
         basic.set_sensitive(true);
-        let request = Request::get(wire::url(
-            account,
-            "/oauth/v1/generate?grant_type=client_credentials",
-        ))
-        .header(header::AUTHORIZATION, basic)
-        .body(Bytes::new())
-        .map_err(unusable)?;
+        let request = Request::get(wire::url(account, "/oauth/v1/generate?grant_type=client_credentials"))
+            .header(header::AUTHORIZATION, basic)
+            .body(Bytes::new())
+            .map_err(unusable)?;
         let call = Call {
             purpose: "mpesa.token",
             request,
@@ -75,40 +61,22 @@ impl TokenFetch for TokenRequest<'_> {
 fn read(status: u16, body: &[u8]) -> Result<(String, u32), TokenError> {
     let object = Object::from_body(body).ok();
     if status == 200 {
-        let token = object
-            .as_ref()
-            .and_then(|o| o.filled("access_token"))
-            .filter(|t| t.len() <= 4096 && t.bytes().all(|b| b.is_ascii_graphic()));
-        let life = object
-            .as_ref()
-            .and_then(|o| o.filled("expires_in"))
-            .and_then(|t| t.trim().parse::<u32>().ok())
-            .filter(|s| *s > 0);
+        let token = object.as_ref().and_then(|o| o.filled("access_token")).filter(|t| t.len() <= 4096 && t.bytes().all(|b| b.is_ascii_graphic()));
+        let life = object.as_ref().and_then(|o| o.filled("expires_in")).and_then(|t| t.trim().parse::<u32>().ok()).filter(|s| *s > 0);
         return match (token, life) {
             (Some(token), Some(life)) => Ok((token, life.min(3600))),
-            _ => Err(TokenError::Unavailable(
-                "the answer holds no token and life that can be read".to_owned(),
-            )),
+            _ => Err(TokenError::Unavailable("the answer holds no token and life that can be read".to_owned())),
         };
     }
     let code = object.as_ref().and_then(|o| o.filled("errorCode"));
-    let text = object
-        .as_ref()
-        .and_then(|o| o.text("errorMessage"))
-        .unwrap_or_default();
+    let text = object.as_ref().and_then(|o| o.text("errorMessage")).unwrap_or_default();
     match (status, code.as_deref()) {
-        (400, Some(code @ ("400.008.01" | "400.008.02"))) => {
-            Err(TokenError::Refused(format!("{code} {text}")))
+        (400, Some(code @ ("400.008.01" | "400.008.02"))) => Err(TokenError::Refused(format!("{code} {text}"))),
+        (400, None) if body.iter().all(u8::is_ascii_whitespace) => {
+            Err(TokenError::Refused("an empty 400: are these sandbox credentials on the production host, or the reverse?".to_owned()))
         }
-        (400, None) if body.iter().all(u8::is_ascii_whitespace) => Err(TokenError::Refused(
-            "an empty 400: are these sandbox credentials on the production host, or the reverse?"
-                .to_owned(),
-        )),
         (401, _) => Err(TokenError::Refused(format!("HTTP 401 {text}"))),
-        (status, code) => Err(TokenError::Unavailable(format!(
-            "HTTP {status} {} {text}",
-            code.unwrap_or_default()
-        ))),
+        (status, code) => Err(TokenError::Unavailable(format!("HTTP {status} {} {text}", code.unwrap_or_default()))),
     }
 }
 
@@ -118,31 +86,17 @@ mod tests {
 
     #[test]
     fn the_life_of_a_token_is_a_number_or_a_string() {
-        for body in [
-            r#"{"access_token":"Qz7x","expires_in":"3599"}"#,
-            r#"{"access_token":"Qz7x","expires_in":3599}"#,
-        ] {
+        for body in [r#"{"access_token":"Qz7x","expires_in":"3599"}"#, r#"{"access_token":"Qz7x","expires_in":3599}"#] {
             assert_eq!(read(200, body.as_bytes()), Ok(("Qz7x".to_owned(), 3599)));
         }
-        assert_eq!(
-            read(200, br#"{"access_token":"a","expires_in":999999}"#),
-            Ok(("a".to_owned(), 3600))
-        );
+        assert_eq!(read(200, br#"{"access_token":"a","expires_in":999999}"#), Ok(("a".to_owned(), 3600)));
     }
 
     #[test]
     fn refused_credentials_and_a_host_in_trouble_are_told_apart() {
-        let refused = |status, body: &str| {
-            matches!(read(status, body.as_bytes()), Err(TokenError::Refused(_)))
-        };
-        assert!(refused(
-            400,
-            r#"{"requestId":"1","errorCode":"400.008.01","errorMessage":"Invalid Authentication passed"}"#
-        ));
-        assert!(refused(
-            400,
-            r#"{"requestId":"1","errorCode":"400.008.02","errorMessage":"Invalid grant type passed"}"#
-        ));
+        let refused = |status, body: &str| matches!(read(status, body.as_bytes()), Err(TokenError::Refused(_)));
+        assert!(refused(400, r#"{"requestId":"1","errorCode":"400.008.01","errorMessage":"Invalid Authentication passed"}"#));
+        assert!(refused(400, r#"{"requestId":"1","errorCode":"400.008.02","errorMessage":"Invalid grant type passed"}"#));
         assert!(refused(400, ""));
         assert!(refused(401, "<html>"));
         for (status, body) in [
@@ -156,13 +110,7 @@ mod tests {
             (503, "{}"),
             (403, ""),
         ] {
-            assert!(
-                matches!(
-                    read(status, body.as_bytes()),
-                    Err(TokenError::Unavailable(_))
-                ),
-                "{status} {body}"
-            );
+            assert!(matches!(read(status, body.as_bytes()), Err(TokenError::Unavailable(_))), "{status} {body}");
         }
     }
 }

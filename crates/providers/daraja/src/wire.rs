@@ -62,11 +62,7 @@ struct Answer {
 
 /// The lane of a shortcode: rate, concurrency and circuit are kept per shortcode and host (M-Pesa contract 8.2).
 pub(crate) fn lane(account: &RailAccount) -> String {
-    let host = account
-        .base_url
-        .split("://")
-        .nth(1)
-        .unwrap_or(&account.base_url);
+    let host = account.base_url.split("://").nth(1).unwrap_or(&account.base_url);
     format!("mpesa:{}:{}", host.trim_end_matches('/'), account.shortcode)
 }
 
@@ -77,26 +73,13 @@ pub(crate) fn url(account: &RailAccount, path: &str) -> String {
 
 /// Sends it with the shared token. When the token is refused, it is renewed once. A question is then asked once more; a payment (with
 /// `write_before`) is not: it goes back through its claim, where STOP, the fence and the loan are read again (rule A4). Never a third time.
-pub(crate) async fn post(
-    transport: &Arc<dyn Transport>,
-    tokens: &Arc<dyn TokenStore>,
-    post: &Post<'_>,
-) -> (Reply, WireTrace) {
+pub(crate) async fn post(transport: &Arc<dyn Transport>, tokens: &Arc<dyn TokenStore>, post: &Post<'_>) -> (Reply, WireTrace) {
     let credential = post.account.security_credential.expose_secret();
-    let mut known = vec![
-        credential.to_owned(),
-        post.account.consumer_secret.expose_secret().to_owned(),
-    ];
+    let mut known = vec![credential.to_owned(), post.account.consumer_secret.expose_secret().to_owned()];
     let body = String::from_utf8_lossy(&post.body);
-    let mut trace = WireTrace {
-        request: redact_body(&body, &[credential]),
-        ..WireTrace::default()
-    };
+    let mut trace = WireTrace { request: redact_body(&body, &[credential]), ..WireTrace::default() };
     let key = token::key(post.account);
-    let fetch = TokenRequest {
-        transport,
-        account: post.account,
-    };
+    let fetch = TokenRequest { transport, account: post.account };
     let mut token = match tokens.current(&key).await {
         Some(token) => token,
         None => match tokens.renew(&key, None, &fetch).await {
@@ -106,10 +89,7 @@ pub(crate) async fn post(
     };
     for last in [false, true] {
         // Each sending leaves its own trace: a refused first token must not stand beside a lost second answer.
-        trace = WireTrace {
-            request: trace.request,
-            ..WireTrace::default()
-        };
+        trace = WireTrace { request: trace.request, ..WireTrace::default() };
         let answer = match send(transport, post, &token).await {
             Ok(answer) => answer,
             Err(error) => return without_answer(error, trace),
@@ -120,10 +100,7 @@ pub(crate) async fn post(
         trace.code = answer.code;
         trace.message = redact_sentence(&answer.message, &secrets);
         // Cut first, shortened afterwards: half a secret would not be found.
-        trace.response = redact_body(&answer.body, &secrets)
-            .chars()
-            .take(limits::MAX_TRACE)
-            .collect();
+        trace.response = redact_body(&answer.body, &secrets).chars().take(limits::MAX_TRACE).collect();
         if answer.reply != Reply::Answer(Meaning::Token) {
             return (answer.reply, trace);
         }
@@ -138,10 +115,7 @@ pub(crate) async fn post(
             return (Reply::Renewed, trace);
         }
     }
-    trace.message = format!(
-        "{} (a renewed token was refused as well: does the app have this API product?)",
-        trace.message
-    );
+    trace.message = format!("{} (a renewed token was refused as well: does the app have this API product?)", trace.message);
     (Reply::TokenRefused, trace)
 }
 
@@ -166,14 +140,9 @@ fn without_answer(error: CallError, mut trace: WireTrace) -> (Reply, WireTrace) 
     (reply, trace)
 }
 
-async fn send(
-    transport: &Arc<dyn Transport>,
-    post: &Post<'_>,
-    token: &str,
-) -> Result<Answer, CallError> {
+async fn send(transport: &Arc<dyn Transport>, post: &Post<'_>, token: &str) -> Result<Answer, CallError> {
     let refused = |why: &str| CallError::NotSent(NotSent::Refused(why.to_owned()));
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| refused("the token cannot stand in a header"))?;
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| refused("the token cannot stand in a header"))?;
     bearer.set_sensitive(true);
     let request = Request::post(url(post.account, post.path))
         .header(header::AUTHORIZATION, bearer)
@@ -189,37 +158,18 @@ async fn send(
         lane: lane(post.account),
         rate: Some(post.account.rate),
     };
-    transport
-        .call(call)
-        .await
-        .map(|response| read(response.status().as_u16(), response.body()))
+    transport.call(call).await.map(|response| read(response.status().as_u16(), response.body()))
 }
 
 /// Reads an answer: acknowledgement, error envelope, or the gateway's own fault form (M-Pesa contract 2.3, 7.1).
 fn read(status: u16, body: &[u8]) -> Answer {
-    let kept = body
-        .get(..body.len().min(limits::MAX_TRACE))
-        .unwrap_or_default();
+    let kept = body.get(..body.len().min(limits::MAX_TRACE)).unwrap_or_default();
     let kept = String::from_utf8_lossy(kept).into_owned();
-    let answer = |code, message, reply| Answer {
-        status,
-        code,
-        message,
-        body: kept.clone(),
-        reply,
-    };
+    let answer = |code, message, reply| Answer { status, code, message, body: kept.clone(), reply };
     let Ok(object) = Object::from_body(body) else {
         let meaning = codes::gateway_meaning(Endpoint::Initiator, status, None, "");
-        let reply = if status == 200 {
-            Reply::Lost
-        } else {
-            Reply::Answer(meaning)
-        };
-        return answer(
-            None,
-            format!("HTTP {status} without a readable body"),
-            reply,
-        );
+        let reply = if status == 200 { Reply::Lost } else { Reply::Answer(meaning) };
+        return answer(None, format!("HTTP {status} without a readable body"), reply);
     };
     if status == 200
         && let Some(code) = object.text("ResponseCode")
@@ -240,10 +190,7 @@ fn acknowledgement(object: &Object, code: &str, text: &str) -> Reply {
     // Without a conversation id there is nothing to match the result with: it was taken or it was not.
     object
         .filled("ConversationID")
-        .map_or(Reply::Lost, |conversation_id| Reply::Accepted {
-            conversation_id,
-            rail_id: object.filled("OriginatorConversationID"),
-        })
+        .map_or(Reply::Lost, |conversation_id| Reply::Accepted { conversation_id, rail_id: object.filled("OriginatorConversationID") })
 }
 
 /// Code and text of the error envelope or of the fault form.
@@ -252,11 +199,5 @@ fn error_of(object: &Object) -> (Option<String>, String) {
         let code = fault.object("detail").and_then(|d| d.filled("errorcode"));
         return (code, fault.text("faultstring").unwrap_or_default());
     }
-    (
-        object.filled("errorCode"),
-        object
-            .text("errorMessage")
-            .or_else(|| object.text("ResponseDescription"))
-            .unwrap_or_default(),
-    )
+    (object.filled("errorCode"), object.text("errorMessage").or_else(|| object.text("ResponseDescription")).unwrap_or_default())
 }

@@ -12,10 +12,7 @@ use bytes::Bytes;
 use pv_daraja::{Daraja, limits};
 use pv_kernel::{
     Money, Msisdn,
-    rail::{
-        NotAccepted, PayoutOrder, PayoutRail, QueryMeaning, RailAccount, StatusQuestion,
-        SubmissionAnswer, SubmissionMeaning,
-    },
+    rail::{NotAccepted, PayoutOrder, PayoutRail, QueryMeaning, RailAccount, StatusQuestion, SubmissionAnswer, SubmissionMeaning},
     transport::{Call, CallError, NotSent, TokenError, TokenFetch, TokenStore, Transport},
 };
 use secrecy::SecretString;
@@ -37,31 +34,15 @@ impl Transport for Script {
         let is_token = call.purpose == "mpesa.token";
         self.calls.lock().unwrap().push(call);
         let scripted = if is_token {
-            self.token_answers
-                .lock()
-                .unwrap()
-                .pop_front()
-                .unwrap_or_else(|| {
-                    let mut given = self.tokens_given.lock().unwrap();
-                    *given += 1;
-                    Ok((
-                        200,
-                        format!("{{\"access_token\":\"Qz7token{given}\",\"expires_in\":\"3599\"}}"),
-                    ))
-                })
+            self.token_answers.lock().unwrap().pop_front().unwrap_or_else(|| {
+                let mut given = self.tokens_given.lock().unwrap();
+                *given += 1;
+                Ok((200, format!("{{\"access_token\":\"Qz7token{given}\",\"expires_in\":\"3599\"}}")))
+            })
         } else {
-            self.answers
-                .lock()
-                .unwrap()
-                .pop_front()
-                .unwrap_or_else(|| panic!("one call too many"))
+            self.answers.lock().unwrap().pop_front().unwrap_or_else(|| panic!("one call too many"))
         };
-        scripted.map(|(status, body)| {
-            http::Response::builder()
-                .status(status)
-                .body(Bytes::from(body))
-                .unwrap()
-        })
+        scripted.map(|(status, body)| http::Response::builder().status(status).body(Bytes::from(body)).unwrap())
     }
 }
 
@@ -74,12 +55,7 @@ impl TokenStore for Shelf {
     async fn current(&self, _: &str) -> Option<String> {
         self.0.lock().unwrap().clone()
     }
-    async fn renew(
-        &self,
-        _: &str,
-        stale: Option<&str>,
-        fetch: &dyn TokenFetch,
-    ) -> Result<String, TokenError> {
+    async fn renew(&self, _: &str, stale: Option<&str>, fetch: &dyn TokenFetch) -> Result<String, TokenError> {
         let now = self.0.lock().unwrap().clone();
         if let Some(token) = now.filter(|t| Some(t.as_str()) != stale) {
             return Ok(token);
@@ -97,20 +73,10 @@ struct Bench {
 }
 
 fn bench(answers: impl IntoIterator<Item = Scripted>) -> Bench {
-    let script = Arc::new(Script {
-        answers: Mutex::new(answers.into_iter().collect()),
-        ..Script::default()
-    });
+    let script = Arc::new(Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() });
     let shelf = Arc::new(Shelf(Mutex::new(Some("Qz7shared".to_owned()))));
-    let rail = Daraja::new(
-        Arc::clone(&script) as Arc<dyn Transport>,
-        Arc::clone(&shelf) as Arc<dyn TokenStore>,
-    );
-    Bench {
-        script,
-        shelf,
-        rail,
-    }
+    let rail = Daraja::new(Arc::clone(&script) as Arc<dyn Transport>, Arc::clone(&shelf) as Arc<dyn TokenStore>);
+    Bench { script, shelf, rail }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it stands in lists with errors")]
@@ -147,15 +113,11 @@ const ACK: &str = r#"{"ConversationID":"AG_20260103_2010aa11bb22cc33dd44","Origi
 const BAD_TOKEN: &str = r#"{"requestId":"1","errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - Qz7shared"}"#;
 
 async fn submit(answers: impl IntoIterator<Item = Scripted>) -> SubmissionAnswer {
-    bench(answers)
-        .rail
-        .submit(&account(), &order(), DEADLINE)
-        .await
+    bench(answers).rail.submit(&account(), &order(), DEADLINE).await
 }
 
 fn envelope(code: &str, message: &str) -> String {
-    serde_json::json!({ "requestId": "7a10", "errorCode": code, "errorMessage": message })
-        .to_string()
+    serde_json::json!({ "requestId": "7a10", "errorCode": code, "errorMessage": message }).to_string()
 }
 
 fn not_accepted(after: Duration, why: NotAccepted) -> SubmissionMeaning {
@@ -167,12 +129,7 @@ async fn a_submission_is_the_contract_s_request_byte_for_byte() {
     let bench = bench([answer(200, ACK), answer(200, ACK)]);
     let one = bench.rail.submit(&account(), &order(), DEADLINE).await;
     let two = bench.rail.submit(&account(), &order(), DEADLINE).await;
-    assert_eq!(
-        one.meaning,
-        SubmissionMeaning::Accepted {
-            conversation_id: "AG_20260103_2010aa11bb22cc33dd44".to_owned()
-        }
-    );
+    assert_eq!(one.meaning, SubmissionMeaning::Accepted { conversation_id: "AG_20260103_2010aa11bb22cc33dd44".to_owned() });
     assert_eq!(one, two);
     let calls = bench.script.calls.lock().unwrap();
     let bodies: Vec<&Bytes> = calls.iter().map(|c| c.request.body()).collect();
@@ -182,31 +139,12 @@ async fn a_submission_is_the_contract_s_request_byte_for_byte() {
     );
     assert_eq!(bodies.first(), bodies.last());
     let call = calls.first().unwrap();
+    assert_eq!(call.request.uri(), "https://sandbox.example/mpesa/b2c/v3/paymentrequest");
+    assert_eq!(call.request.headers().get("authorization").unwrap(), "Bearer Qz7shared");
+    assert_eq!(call.request.headers().get("content-type").unwrap(), "application/json");
     assert_eq!(
-        call.request.uri(),
-        "https://sandbox.example/mpesa/b2c/v3/paymentrequest"
-    );
-    assert_eq!(
-        call.request.headers().get("authorization").unwrap(),
-        "Bearer Qz7shared"
-    );
-    assert_eq!(
-        call.request.headers().get("content-type").unwrap(),
-        "application/json"
-    );
-    assert_eq!(
-        (
-            call.lane.as_str(),
-            call.rate,
-            call.write_before,
-            call.timeout
-        ),
-        (
-            "mpesa:sandbox.example:600111",
-            Some(5),
-            Some(DEADLINE),
-            limits::SUBMIT_TIMEOUT
-        )
+        (call.lane.as_str(), call.rate, call.write_before, call.timeout),
+        ("mpesa:sandbox.example:600111", Some(5), Some(DEADLINE), limits::SUBMIT_TIMEOUT)
     );
 }
 
@@ -214,59 +152,20 @@ async fn a_submission_is_the_contract_s_request_byte_for_byte() {
 async fn the_hash_of_the_body_sees_every_field_but_not_the_secret() {
     let rail = bench([]).rail;
     let base = rail.body_hash(&account(), &order());
-    let renewed = RailAccount {
-        security_credential: SecretString::from("another"),
-        ..account()
-    };
+    let renewed = RailAccount { security_credential: SecretString::from("another"), ..account() };
     assert_eq!(rail.body_hash(&renewed, &order()), base);
     for changed in [
-        PayoutOrder {
-            rail_id: "x".to_owned(),
-            ..order()
-        },
-        PayoutOrder {
-            msisdn: Msisdn::parse("0700000002").unwrap(),
-            ..order()
-        },
-        PayoutOrder {
-            amount: Money::from_minor(150_100),
-            ..order()
-        },
-        PayoutOrder {
-            remarks: "other".to_owned(),
-            ..order()
-        },
-        PayoutOrder {
-            result_url: "https://x".to_owned(),
-            ..order()
-        },
-        PayoutOrder {
-            timeout_url: "https://x".to_owned(),
-            ..order()
-        },
+        PayoutOrder { rail_id: "x".to_owned(), ..order() },
+        PayoutOrder { msisdn: Msisdn::parse("0700000002").unwrap(), ..order() },
+        PayoutOrder { amount: Money::from_minor(150_100), ..order() },
+        PayoutOrder { remarks: "other".to_owned(), ..order() },
+        PayoutOrder { result_url: "https://x".to_owned(), ..order() },
+        PayoutOrder { timeout_url: "https://x".to_owned(), ..order() },
     ] {
         assert_ne!(rail.body_hash(&account(), &changed), base, "{changed:?}");
     }
-    assert_ne!(
-        rail.body_hash(
-            &RailAccount {
-                shortcode: "600112".to_owned(),
-                ..account()
-            },
-            &order()
-        ),
-        base
-    );
-    assert_ne!(
-        rail.body_hash(
-            &RailAccount {
-                initiator: "other".to_owned(),
-                ..account()
-            },
-            &order()
-        ),
-        base
-    );
+    assert_ne!(rail.body_hash(&RailAccount { shortcode: "600112".to_owned(), ..account() }, &order()), base);
+    assert_ne!(rail.body_hash(&RailAccount { initiator: "other".to_owned(), ..account() }, &order()), base);
 }
 
 #[tokio::test]
@@ -315,46 +214,21 @@ async fn every_gateway_answer_means_what_the_contract_says() {
         assert_eq!(got.trace.http_status, Some(status));
     }
     let number = ACK.replace("\"ResponseCode\":\"0\"", "\"ResponseCode\":0");
-    assert!(matches!(
-        submit([answer(200, &number)]).await.meaning,
-        SubmissionMeaning::Accepted { .. }
-    ));
+    assert!(matches!(submit([answer(200, &number)]).await.meaning, SubmissionMeaning::Accepted { .. }));
 }
 
 #[tokio::test]
 async fn what_was_not_sent_and_what_got_no_answer_are_told_apart() {
     for (error, meaning) in [
-        (
-            CallError::NotSent(NotSent::NoConnection("refused".to_owned())),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            CallError::NotSent(NotSent::TooLate),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            CallError::NotSent(NotSent::CircuitOpen),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            CallError::NotSent(NotSent::Limited),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            CallError::NotSent(NotSent::Refused("private".to_owned())),
-            not_accepted(limits::AFTER_MISCONFIGURED, NotAccepted::NotSent),
-        ),
-        (
-            CallError::NoAnswer("reset".to_owned()),
-            SubmissionMeaning::Ambiguous,
-        ),
+        (CallError::NotSent(NotSent::NoConnection("refused".to_owned())), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
+        (CallError::NotSent(NotSent::TooLate), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
+        (CallError::NotSent(NotSent::CircuitOpen), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
+        (CallError::NotSent(NotSent::Limited), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
+        (CallError::NotSent(NotSent::Refused("private".to_owned())), not_accepted(limits::AFTER_MISCONFIGURED, NotAccepted::NotSent)),
+        (CallError::NoAnswer("reset".to_owned()), SubmissionMeaning::Ambiguous),
         (CallError::Crashed, SubmissionMeaning::Crashed),
     ] {
-        assert_eq!(
-            submit([Err(error.clone())]).await.meaning,
-            meaning,
-            "{error:?}"
-        );
+        assert_eq!(submit([Err(error.clone())]).await.meaning, meaning, "{error:?}");
     }
 }
 
@@ -386,7 +260,12 @@ async fn a_refused_token_in_any_form_is_renewed_and_the_payment_goes_back_throug
 
 #[tokio::test]
 async fn a_question_is_asked_once_more_with_a_new_token_and_never_a_third_time() {
-    let question = StatusQuestion { rail_id: Some("pv-x".into()), receipt: None, result_url: "https://pv.example/h/aa/status/result".into(), timeout_url: "https://pv.example/h/aa/status/timeout".into() };
+    let question = StatusQuestion {
+        rail_id: Some("pv-x".into()),
+        receipt: None,
+        result_url: "https://pv.example/h/aa/status/result".into(),
+        timeout_url: "https://pv.example/h/aa/status/timeout".into(),
+    };
     let bench = bench([answer(401, BAD_TOKEN), answer(401, BAD_TOKEN)]);
     let got = bench.rail.ask_status(&account(), &question).await;
     assert_eq!(got.meaning, QueryMeaning::NotTaken { halts: false });
@@ -403,60 +282,28 @@ async fn a_token_that_another_process_renewed_is_used_without_a_fetch() {
         async fn current(&self, key: &str) -> Option<String> {
             self.0.current(key).await
         }
-        async fn renew(
-            &self,
-            key: &str,
-            stale: Option<&str>,
-            fetch: &dyn TokenFetch,
-        ) -> Result<String, TokenError> {
+        async fn renew(&self, key: &str, stale: Option<&str>, fetch: &dyn TokenFetch) -> Result<String, TokenError> {
             *self.0.0.lock().unwrap() = Some("Qz7theirs".to_owned());
             self.0.renew(key, stale, fetch).await
         }
     }
-    let script = Arc::new(Script {
-        answers: Mutex::new([answer(401, BAD_TOKEN), answer(200, ACK)].into()),
-        ..Script::default()
-    });
+    let script = Arc::new(Script { answers: Mutex::new([answer(401, BAD_TOKEN), answer(200, ACK)].into()), ..Script::default() });
     let shelf = Overtaken(Shelf(Mutex::new(Some("Qz7shared".to_owned()))));
     let rail = Daraja::new(Arc::clone(&script) as Arc<dyn Transport>, Arc::new(shelf));
     assert_eq!(rail.submit(&account(), &order(), DEADLINE).await.meaning, not_accepted(Duration::ZERO, NotAccepted::Renewed));
     assert!(matches!(rail.submit(&account(), &order(), DEADLINE).await.meaning, SubmissionMeaning::Accepted { .. }));
     let calls = script.calls.lock().unwrap();
     assert!(calls.iter().all(|c| c.purpose != "mpesa.token"));
-    assert_eq!(
-        calls
-            .last()
-            .unwrap()
-            .request
-            .headers()
-            .get("authorization")
-            .unwrap(),
-        "Bearer Qz7theirs"
-    );
+    assert_eq!(calls.last().unwrap().request.headers().get("authorization").unwrap(), "Bearer Qz7theirs");
 }
 
 #[tokio::test]
 async fn without_a_token_nothing_is_sent() {
     for (token, meaning) in [
-        (
-            answer(
-                400,
-                &envelope("400.008.01", "Invalid Authentication passed"),
-            ),
-            not_accepted(limits::AFTER_TOKEN, NotAccepted::Token),
-        ),
-        (
-            answer(400, ""),
-            not_accepted(limits::AFTER_TOKEN, NotAccepted::Token),
-        ),
-        (
-            answer(503, ""),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
-        (
-            Err(CallError::NoAnswer("timed out".to_owned())),
-            not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent),
-        ),
+        (answer(400, &envelope("400.008.01", "Invalid Authentication passed")), not_accepted(limits::AFTER_TOKEN, NotAccepted::Token)),
+        (answer(400, ""), not_accepted(limits::AFTER_TOKEN, NotAccepted::Token)),
+        (answer(503, ""), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
+        (Err(CallError::NoAnswer("timed out".to_owned())), not_accepted(limits::AFTER_NOT_SENT, NotAccepted::NotSent)),
         (Err(CallError::Crashed), SubmissionMeaning::Crashed),
     ] {
         let bench = bench([]);
@@ -471,41 +318,16 @@ async fn without_a_token_nothing_is_sent() {
 #[tokio::test]
 async fn an_order_that_does_not_fit_the_rail_is_refused_and_not_sent() {
     for bad in [
-        PayoutOrder {
-            amount: Money::from_minor(150_050),
-            ..order()
-        },
-        PayoutOrder {
-            amount: Money::from_minor(900),
-            ..order()
-        },
-        PayoutOrder {
-            amount: Money::from_minor(25_000_100),
-            ..order()
-        },
-        PayoutOrder {
-            amount: Money::from_minor(-150_000),
-            ..order()
-        },
-        PayoutOrder {
-            rail_id: String::new(),
-            ..order()
-        },
-        PayoutOrder {
-            rail_id: "x".repeat(37),
-            ..order()
-        },
-        PayoutOrder {
-            rail_id: "a b".to_owned(),
-            ..order()
-        },
+        PayoutOrder { amount: Money::from_minor(150_050), ..order() },
+        PayoutOrder { amount: Money::from_minor(900), ..order() },
+        PayoutOrder { amount: Money::from_minor(25_000_100), ..order() },
+        PayoutOrder { amount: Money::from_minor(-150_000), ..order() },
+        PayoutOrder { rail_id: String::new(), ..order() },
+        PayoutOrder { rail_id: "x".repeat(37), ..order() },
+        PayoutOrder { rail_id: "a b".to_owned(), ..order() },
     ] {
         let bench = bench([]);
-        assert_eq!(
-            bench.rail.submit(&account(), &bad, DEADLINE).await.meaning,
-            SubmissionMeaning::Refused,
-            "{bad:?}"
-        );
+        assert_eq!(bench.rail.submit(&account(), &bad, DEADLINE).await.meaning, SubmissionMeaning::Refused, "{bad:?}");
         assert!(bench.script.calls.lock().unwrap().is_empty());
     }
 }
@@ -518,11 +340,7 @@ async fn no_secret_is_left_in_a_trace() {
             r#"{"errorCode":"401.002.01","errorMessage":"Error Occurred - Invalid Access Token - Qz7shared","SecurityCredential":"Q3JlZGVudGlhbA==","note":"Qz7shared and Q3JlZGVudGlhbA=="}"#,
         )
     };
-    for answers in [
-        vec![echo(401), echo(401)],
-        vec![echo(500)],
-        vec![answer(200, ACK)],
-    ] {
+    for answers in [vec![echo(401), echo(401)], vec![echo(500)], vec![answer(200, ACK)]] {
         let bench = bench(answers);
         let got = bench.rail.submit(&account(), &order(), DEADLINE).await;
         let text = format!("{:?}", got.trace);
@@ -543,43 +361,14 @@ async fn a_status_question_is_the_contract_s_request() {
         timeout_url: "https://hooks.example.co.ke/h/9f2c/status/timeout".to_owned(),
     };
     let got = bench.rail.ask_status(&account(), &question).await;
-    assert_eq!(
-        got.meaning,
-        QueryMeaning::Accepted {
-            conversation_id: "AG_20260103_2010aa11bb22cc33dd44".to_owned()
-        }
-    );
-    bench
-        .rail
-        .ask_status(
-            &account(),
-            &StatusQuestion {
-                rail_id: None,
-                receipt: Some("UA31ABCDE9".to_owned()),
-                ..question.clone()
-            },
-        )
-        .await;
-    let nothing = bench
-        .rail
-        .ask_status(
-            &account(),
-            &StatusQuestion {
-                rail_id: None,
-                ..question
-            },
-        )
-        .await;
+    assert_eq!(got.meaning, QueryMeaning::Accepted { conversation_id: "AG_20260103_2010aa11bb22cc33dd44".to_owned() });
+    bench.rail.ask_status(&account(), &StatusQuestion { rail_id: None, receipt: Some("UA31ABCDE9".to_owned()), ..question.clone() }).await;
+    let nothing = bench.rail.ask_status(&account(), &StatusQuestion { rail_id: None, ..question }).await;
     assert_eq!(nothing.meaning, QueryMeaning::NotTaken { halts: false });
     let calls = bench.script.calls.lock().unwrap();
-    let json = |i: usize| -> serde_json::Value {
-        serde_json::from_slice(calls.get(i).unwrap().request.body()).unwrap()
-    };
+    let json = |i: usize| -> serde_json::Value { serde_json::from_slice(calls.get(i).unwrap().request.body()).unwrap() };
     assert_eq!(calls.len(), 2);
-    assert_eq!(
-        calls.first().unwrap().request.uri(),
-        "https://sandbox.example/mpesa/transactionstatus/v1/query"
-    );
+    assert_eq!(calls.first().unwrap().request.uri(), "https://sandbox.example/mpesa/transactionstatus/v1/query");
     assert_eq!(calls.first().unwrap().write_before, None);
     assert_eq!(
         json(0),
@@ -590,28 +379,16 @@ async fn a_status_question_is_the_contract_s_request() {
             "Remarks": "status", "Occasion": ""
         })
     );
-    assert_eq!(
-        (
-            json(1).get("TransactionID").unwrap().as_str(),
-            json(1).get("OriginalConversationID")
-        ),
-        (Some("UA31ABCDE9"), None)
-    );
+    assert_eq!((json(1).get("TransactionID").unwrap().as_str(), json(1).get("OriginalConversationID")), (Some("UA31ABCDE9"), None));
 }
 
 #[tokio::test]
 async fn a_balance_question_is_the_contract_s_request() {
     let bench = bench([answer(200, ACK)]);
-    bench
-        .rail
-        .ask_balance(&account(), "https://r", "https://t")
-        .await;
+    bench.rail.ask_balance(&account(), "https://r", "https://t").await;
     let calls = bench.script.calls.lock().unwrap();
     let call = calls.first().unwrap();
-    assert_eq!(
-        call.request.uri(),
-        "https://sandbox.example/mpesa/accountbalance/v1/query"
-    );
+    assert_eq!(call.request.uri(), "https://sandbox.example/mpesa/accountbalance/v1/query");
     assert_eq!(
         serde_json::from_slice::<serde_json::Value>(call.request.body()).unwrap(),
         serde_json::json!({
@@ -624,68 +401,23 @@ async fn a_balance_question_is_the_contract_s_request() {
 #[tokio::test]
 async fn what_an_answer_to_a_question_means() {
     for (scripted, meaning) in [
+        (answer(400, &envelope("400.002.02", "Bad Request - Invalid TransactionID")), QueryMeaning::NotTaken { halts: false }),
         (
-            answer(
-                400,
-                &envelope("400.002.02", "Bad Request - Invalid TransactionID"),
-            ),
-            QueryMeaning::NotTaken { halts: false },
-        ),
-        (
-            answer(
-                200,
-                r#"{"ResponseCode":"2001","ResponseDescription":"The initiator information is invalid."}"#,
-            ),
+            answer(200, r#"{"ResponseCode":"2001","ResponseDescription":"The initiator information is invalid."}"#),
             QueryMeaning::NotTaken { halts: true },
         ),
-        (
-            answer(
-                200,
-                r#"{"ResponseCode":"8006","ResponseDescription":"locked"}"#,
-            ),
-            QueryMeaning::NotTaken { halts: true },
-        ),
-        (
-            answer(
-                200,
-                r#"{"ResponseCode":"2028","ResponseDescription":"lacks the product"}"#,
-            ),
-            QueryMeaning::NotTaken { halts: false },
-        ),
-        (
-            answer(
-                500,
-                &envelope(
-                    "500.003.02",
-                    "System is busy. Please try again in few minutes.",
-                ),
-            ),
-            QueryMeaning::NotTaken { halts: false },
-        ),
-        (
-            answer(500, &envelope("500.002.1001", "System internal error.")),
-            QueryMeaning::Lost,
-        ),
+        (answer(200, r#"{"ResponseCode":"8006","ResponseDescription":"locked"}"#), QueryMeaning::NotTaken { halts: true }),
+        (answer(200, r#"{"ResponseCode":"2028","ResponseDescription":"lacks the product"}"#), QueryMeaning::NotTaken { halts: false }),
+        (answer(500, &envelope("500.003.02", "System is busy. Please try again in few minutes.")), QueryMeaning::NotTaken { halts: false }),
+        (answer(500, &envelope("500.002.1001", "System internal error.")), QueryMeaning::Lost),
         (answer(200, "<html>"), QueryMeaning::Lost),
-        (
-            Err(CallError::NotSent(NotSent::CircuitOpen)),
-            QueryMeaning::NotTaken { halts: false },
-        ),
-        (
-            Err(CallError::NoAnswer("reset".to_owned())),
-            QueryMeaning::Lost,
-        ),
+        (Err(CallError::NotSent(NotSent::CircuitOpen)), QueryMeaning::NotTaken { halts: false }),
+        (Err(CallError::NoAnswer("reset".to_owned())), QueryMeaning::Lost),
         (Err(CallError::Crashed), QueryMeaning::Crashed),
     ] {
-        let got = bench([scripted.clone()])
-            .rail
-            .ask_balance(&account(), "https://r", "https://t")
-            .await;
+        let got = bench([scripted.clone()]).rail.ask_balance(&account(), "https://r", "https://t").await;
         assert_eq!(got.meaning, meaning, "{scripted:?}");
     }
-    let got = bench([answer(401, BAD_TOKEN), answer(401, BAD_TOKEN)])
-        .rail
-        .ask_balance(&account(), "https://r", "https://t")
-        .await;
+    let got = bench([answer(401, BAD_TOKEN), answer(401, BAD_TOKEN)]).rail.ask_balance(&account(), "https://r", "https://t").await;
     assert_eq!(got.meaning, QueryMeaning::NotTaken { halts: false });
 }

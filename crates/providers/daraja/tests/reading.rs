@@ -35,12 +35,7 @@ impl TokenStore for Nowhere {
     async fn current(&self, _: &str) -> Option<String> {
         None
     }
-    async fn renew(
-        &self,
-        _: &str,
-        _: Option<&str>,
-        _: &dyn TokenFetch,
-    ) -> Result<String, TokenError> {
+    async fn renew(&self, _: &str, _: Option<&str>, _: &dyn TokenFetch) -> Result<String, TokenError> {
         Err(TokenError::Crashed)
     }
 }
@@ -49,18 +44,12 @@ fn rail() -> Daraja {
     Daraja::new(Arc::new(Nowhere), Arc::new(Nowhere))
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is compared with optional fields"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with optional fields")]
 fn kes(text: &str) -> Option<Money> {
     Some(Money::parse(text).unwrap())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is compared with optional fields"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with optional fields")]
 fn at(text: &str) -> Option<DateTime<Utc>> {
     Some(text.parse().unwrap())
 }
@@ -69,26 +58,11 @@ fn at(text: &str) -> Option<DateTime<Utc>> {
 fn a_success_is_read_with_all_its_facts() {
     let r = rail().read_result(SUCCESS.as_bytes()).unwrap();
     assert!(r.completed);
-    assert_eq!(
-        (r.code.as_str(), r.receipt.as_deref()),
-        ("0", Some("UA31ABCDE9"))
-    );
+    assert_eq!((r.code.as_str(), r.receipt.as_deref()), ("0", Some("UA31ABCDE9")));
     assert_eq!(r.rail_id.as_deref(), Some("pv-20260103-7f3c1e9a4b2d"));
-    assert_eq!(
-        r.conversation_id.as_deref(),
-        Some("AG_20260103_2010aa11bb22cc33dd44")
-    );
-    assert_eq!(
-        (r.amount, r.utility_after, r.charges_after),
-        (kes("1500"), kes("842100.50"), kes("-1980"))
-    );
-    assert_eq!(
-        (r.msisdn, r.party_name.as_deref()),
-        (
-            Some(Msisdn::parse("254700000001").unwrap()),
-            Some("TEST BORROWER")
-        )
-    );
+    assert_eq!(r.conversation_id.as_deref(), Some("AG_20260103_2010aa11bb22cc33dd44"));
+    assert_eq!((r.amount, r.utility_after, r.charges_after), (kes("1500"), kes("842100.50"), kes("-1980")));
+    assert_eq!((r.msisdn, r.party_name.as_deref()), (Some(Msisdn::parse("254700000001").unwrap()), Some("TEST BORROWER")));
     assert_eq!(r.completed_at, at("2026-01-03T11:05:09Z"));
 }
 
@@ -101,20 +75,13 @@ fn a_success_is_read_the_same_in_every_loose_form() {
         ("\"Value\": 1500 ", "\"Value\": \"1500.00\" "),
         ("\"Value\": 1500 ", "\"Value\": 1500.0 "),
         ("\"Value\": 842100.5 ", "\"Value\": \"842100.50\" "),
-        (
-            "\"Key\": \"TransactionReceipt\"",
-            "\"Key\": \"Transaction Receipt\"",
-        ),
+        ("\"Key\": \"TransactionReceipt\"", "\"Key\": \"Transaction Receipt\""),
         ("\"Value\": \"Y\"", "\"Other\": 1"),
         ("\"TransactionID\": \"UA31ABCDE9\",", ""),
     ] {
         let body = SUCCESS.replace(from, to);
         assert_ne!(body, SUCCESS, "{from}");
-        assert_eq!(
-            rail().read_result(body.as_bytes()).unwrap(),
-            expected,
-            "{to}"
-        );
+        assert_eq!(rail().read_result(body.as_bytes()).unwrap(), expected, "{to}");
     }
     let marked = format!("\u{feff}{SUCCESS}");
     assert_eq!(rail().read_result(marked.as_bytes()).unwrap(), expected);
@@ -123,122 +90,67 @@ fn a_success_is_read_the_same_in_every_loose_form() {
 #[test]
 fn a_failure_has_no_receipt_although_it_carries_a_transaction_id() {
     let r = rail().read_result(FAILURE.as_bytes()).unwrap();
-    assert_eq!(
-        (r.completed, r.code.as_str(), r.receipt, r.amount),
-        (true, "2001", None, None)
-    );
+    assert_eq!((r.completed, r.code.as_str(), r.receipt, r.amount), (true, "2001", None, None));
     assert_eq!(rail().classify(&r.code), CodeClass::Halt);
     let with_parameters = SUCCESS.replace("\"ResultCode\": 0", "\"ResultCode\": \"SFC_IC0003\"");
     let r = rail().read_result(with_parameters.as_bytes()).unwrap();
-    assert_eq!(
-        (r.code.as_str(), r.receipt, r.amount, r.msisdn),
-        ("SFC_IC0003", None, None, None)
-    );
+    assert_eq!((r.code.as_str(), r.receipt, r.amount, r.msisdn), ("SFC_IC0003", None, None, None));
 }
 
 #[test]
 fn placeholders_and_contradicting_receipts_are_no_receipts() {
-    for (from, to) in [
-        ("UA31ABCDE9", "UA30000000"),
-        (
-            "\"TransactionReceipt\", \"Value\": \"UA31ABCDE9\"",
-            "\"TransactionReceipt\", \"Value\": \"UA31ABCDE8\"",
-        ),
-    ] {
-        let r = rail()
-            .read_result(SUCCESS.replace(from, to).as_bytes())
-            .unwrap();
+    for (from, to) in
+        [("UA31ABCDE9", "UA30000000"), ("\"TransactionReceipt\", \"Value\": \"UA31ABCDE9\"", "\"TransactionReceipt\", \"Value\": \"UA31ABCDE8\"")]
+    {
+        let r = rail().read_result(SUCCESS.replace(from, to).as_bytes()).unwrap();
         assert_eq!((r.code.as_str(), r.receipt), ("0", None), "{to}");
     }
 }
 
 #[test]
 fn a_result_that_waits_for_more_is_not_completed() {
-    for (from, to) in [
-        ("\"ResultType\": 0", "\"ResultType\": 1"),
-        ("\"ResultType\": 0,", ""),
-        ("\"ResultType\": 0", "\"ResultType\": null"),
-    ] {
-        let r = rail()
-            .read_result(SUCCESS.replace(from, to).as_bytes())
-            .unwrap();
+    for (from, to) in [("\"ResultType\": 0", "\"ResultType\": 1"), ("\"ResultType\": 0,", ""), ("\"ResultType\": 0", "\"ResultType\": null")] {
+        let r = rail().read_result(SUCCESS.replace(from, to).as_bytes()).unwrap();
         assert_eq!((r.completed, r.receipt), (false, None), "{to}");
     }
 }
 
 #[test]
 fn names_are_split_at_the_first_dash_and_bad_bytes_cost_no_receipt() {
-    let r = rail()
-        .read_result(SUCCESS.replace("TEST BORROWER", "ANNE - MARIE").as_bytes())
-        .unwrap();
+    let r = rail().read_result(SUCCESS.replace("TEST BORROWER", "ANNE - MARIE").as_bytes()).unwrap();
     assert_eq!(r.party_name.as_deref(), Some("ANNE - MARIE"));
     let mut latin = SUCCESS.replace("TEST BORROWER", "JOS?").into_bytes();
     let place = latin.windows(4).position(|w| w == b"JOS?").unwrap() + 3;
     *latin.get_mut(place).unwrap() = 0xc9;
     let r = rail().read_result(&latin).unwrap();
-    assert_eq!(
-        (r.receipt.as_deref(), r.party_name.as_deref()),
-        (Some("UA31ABCDE9"), Some("JOS\u{fffd}"))
-    );
-    let r = rail()
-        .read_result(
-            SUCCESS
-                .replace("254700000001 - TEST BORROWER", "not a party")
-                .as_bytes(),
-        )
-        .unwrap();
+    assert_eq!((r.receipt.as_deref(), r.party_name.as_deref()), (Some("UA31ABCDE9"), Some("JOS\u{fffd}")));
+    let r = rail().read_result(SUCCESS.replace("254700000001 - TEST BORROWER", "not a party").as_bytes()).unwrap();
     assert_eq!((r.msisdn, r.party_name), (None, None));
 }
 
 #[test]
 fn a_status_answer_tells_of_the_payment_and_not_of_the_question() {
     let s = rail().read_status(STATUS.as_bytes()).unwrap();
-    assert_eq!(
-        s.query_conversation_id.as_deref(),
-        Some("AG_20260103_2010ee55ff66aa77bb88")
-    );
+    assert_eq!(s.query_conversation_id.as_deref(), Some("AG_20260103_2010ee55ff66aa77bb88"));
     assert_eq!((s.fate, s.code.as_str()), (PaymentFate::Completed, "0"));
     assert_eq!(s.rail_id.as_deref(), Some("pv-20260103-7f3c1e9a4b2d"));
-    assert_eq!(
-        s.conversation_id.as_deref(),
-        Some("AG_20260103_2010aa11bb22cc33dd44")
-    );
-    assert_eq!(
-        (s.receipt.as_deref(), s.amount, s.charge),
-        (Some("UA31ABCDE9"), kes("1500"), kes("5"))
-    );
-    assert_eq!(
-        (s.payer_shortcode.as_deref(), s.party_name.as_deref()),
-        (Some("600111"), Some("TEST BORROWER"))
-    );
-    assert_eq!(
-        (s.msisdn, s.finalised_at),
-        (
-            Some(Msisdn::parse("0700000001").unwrap()),
-            at("2026-01-03T11:05:09Z")
-        )
-    );
+    assert_eq!(s.conversation_id.as_deref(), Some("AG_20260103_2010aa11bb22cc33dd44"));
+    assert_eq!((s.receipt.as_deref(), s.amount, s.charge), (Some("UA31ABCDE9"), kes("1500"), kes("5")));
+    assert_eq!((s.payer_shortcode.as_deref(), s.party_name.as_deref()), (Some("600111"), Some("TEST BORROWER")));
+    assert_eq!((s.msisdn, s.finalised_at), (Some(Msisdn::parse("0700000001").unwrap()), at("2026-01-03T11:05:09Z")));
 }
 
 #[test]
 fn old_key_spellings_and_the_portal_s_repeated_party_are_read() {
     let expected = rail().read_status(STATUS.as_bytes()).unwrap();
     let old = STATUS
-        .replace(
-            "\"Key\": \"ConversationID\"",
-            "\"Key\": \"Conversation ID\"",
-        )
-        .replace(
-            "\"Key\": \"OriginatorConversationID\"",
-            "\"Key\": \"Originator Conversation ID\"",
-        );
+        .replace("\"Key\": \"ConversationID\"", "\"Key\": \"Conversation ID\"")
+        .replace("\"Key\": \"OriginatorConversationID\"", "\"Key\": \"Originator Conversation ID\"");
     assert_ne!(old, STATUS);
     assert_eq!(rail().read_status(old.as_bytes()).unwrap(), expected);
     let repeated = STATUS.replace("CreditPartyName", "DebitPartyName");
     assert_eq!(rail().read_status(repeated.as_bytes()).unwrap(), expected);
-    let numbers = STATUS
-        .replace("\"20260103140509\"", "20260103140509")
-        .replace("\"1500\"", "1500.00");
+    let numbers = STATUS.replace("\"20260103140509\"", "20260103140509").replace("\"1500\"", "1500.00");
     assert_eq!(rail().read_status(numbers.as_bytes()).unwrap(), expected);
 }
 
@@ -257,48 +169,29 @@ fn every_transaction_status_has_its_fate() {
         ("", PaymentFate::Unclear),
     ] {
         let body = STATUS.replace("\"Completed\"", &format!("\"{word}\""));
-        assert_eq!(
-            rail().read_status(body.as_bytes()).unwrap().fate,
-            fate,
-            "{word}"
-        );
+        assert_eq!(rail().read_status(body.as_bytes()).unwrap().fate, fate, "{word}");
     }
-    let not_found = r#"{"Result":{"ResultType":0,"ResultCode":2032,"ResultDesc":"The transaction receipt number does not exist.","ConversationID":"AG_1"}}"#;
-    assert_eq!(
-        rail().read_status(not_found.as_bytes()).unwrap().fate,
-        PaymentFate::NotFound
-    );
+    let not_found =
+        r#"{"Result":{"ResultType":0,"ResultCode":2032,"ResultDesc":"The transaction receipt number does not exist.","ConversationID":"AG_1"}}"#;
+    assert_eq!(rail().read_status(not_found.as_bytes()).unwrap().fate, PaymentFate::NotFound);
     for (from, to) in [
         ("\"ResultCode\": 0", "\"ResultCode\": 25"),
         ("\"ResultCode\": 0", "\"ResultCode\": \"SFC_IC0003\""),
         ("\"ResultCode\": 0", "\"ResultCode\": 2001"),
         ("\"ResultType\": 0", "\"ResultType\": 1"),
     ] {
-        let s = rail()
-            .read_status(STATUS.replace(from, to).as_bytes())
-            .unwrap();
+        let s = rail().read_status(STATUS.replace(from, to).as_bytes()).unwrap();
         assert_eq!((s.fate, s.receipt), (PaymentFate::Unclear, None), "{to}");
     }
-    let twice = STATUS.replace(
-        "{ \"Key\": \"TransactionReason\" },",
-        "{ \"Key\": \"TransactionStatus\", \"Value\": \"Declined\" },",
-    );
-    assert_eq!(
-        rail().read_status(twice.as_bytes()).unwrap().fate,
-        PaymentFate::Unclear,
-        "two fates are none"
-    );
+    let twice = STATUS.replace("{ \"Key\": \"TransactionReason\" },", "{ \"Key\": \"TransactionStatus\", \"Value\": \"Declined\" },");
+    assert_eq!(rail().read_status(twice.as_bytes()).unwrap().fate, PaymentFate::Unclear, "two fates are none");
 }
 
 #[test]
 fn a_balance_is_read_whole_or_not_at_all() {
     let b = rail().read_balance(BALANCE.as_bytes()).unwrap();
     assert_eq!((b.code.as_str(), b.at), ("0", at("2026-01-03T11:05:09Z")));
-    let figures: Vec<(&str, String)> = b
-        .available
-        .iter()
-        .map(|(name, money)| (name.as_str(), money.to_decimal()))
-        .collect();
+    let figures: Vec<(&str, String)> = b.available.iter().map(|(name, money)| (name.as_str(), money.to_decimal())).collect();
     assert_eq!(
         figures,
         [
@@ -310,9 +203,7 @@ fn a_balance_is_read_whole_or_not_at_all() {
     );
     let with = |text: &str| {
         let body = serde_json::json!({"Result":{"ResultType":0,"ResultCode":0,"ResultParameters":{"ResultParameter":{"Key":"AccountBalance","Value":text}}}});
-        rail()
-            .read_balance(body.to_string().as_bytes())
-            .map(|b| b.available.len())
+        rail().read_balance(body.to_string().as_bytes()).map(|b| b.available.len())
     };
     assert_eq!(with("Float Account|KES|1.00|1.00|0.00|0.00"), Ok(1));
     for bad in [
@@ -385,21 +276,8 @@ fn hostile() -> Vec<Vec<u8>> {
     .collect();
     bodies.push("[".repeat(1_000_000).into_bytes());
     bodies.push("{\"Result\":".repeat(100_000).into_bytes());
-    bodies.push(
-        format!(
-            "{{\"Result\":{{\"ResultType\":0,\"ResultCode\":{}}}}}",
-            "9".repeat(100_000)
-        )
-        .into_bytes(),
-    );
-    bodies.push(
-        format!(
-            "{{\"Result\":{{\"ResultType\":0,\"ResultCode\":7,\"x\":{}1{}}}}}",
-            "[".repeat(400_000),
-            "]".repeat(400_000)
-        )
-        .into_bytes(),
-    );
+    bodies.push(format!("{{\"Result\":{{\"ResultType\":0,\"ResultCode\":{}}}}}", "9".repeat(100_000)).into_bytes());
+    bodies.push(format!("{{\"Result\":{{\"ResultType\":0,\"ResultCode\":7,\"x\":{}1{}}}}}", "[".repeat(400_000), "]".repeat(400_000)).into_bytes());
     bodies.push(b"{\"Result\":{\"ResultType\":0,\"ResultCode\":\"\xff0\"}}".to_vec());
     bodies.push(vec![0xff; 1000]);
     bodies.push(vec![b' '; 2_000_000]);
@@ -417,11 +295,7 @@ fn hostile_bodies_never_panic_and_never_read_as_success() {
         if let Ok(notice) = rail.read_status(&body) {
             assert_ne!(notice.fate, PaymentFate::Completed, "{shown}");
         }
-        assert!(
-            rail.read_balance(&body).is_err()
-                || rail.read_balance(&body).unwrap().available.is_empty(),
-            "{shown}"
-        );
+        assert!(rail.read_balance(&body).is_err() || rail.read_balance(&body).unwrap().available.is_empty(), "{shown}");
         let _ = rail.read_timeout(&body);
         let _ = rail.redact(&body);
     }
@@ -429,23 +303,9 @@ fn hostile_bodies_never_panic_and_never_read_as_success() {
 
 #[test]
 fn a_success_with_unreadable_figures_has_no_figures() {
-    for value in [
-        "1e3",
-        "\"1,500\"",
-        "[1500]",
-        "{}",
-        "null",
-        "\"KES 1500\"",
-        "99999999999999999999",
-        "1500.001",
-        "true",
-    ] {
+    for value in ["1e3", "\"1,500\"", "[1500]", "{}", "null", "\"KES 1500\"", "99999999999999999999", "1500.001", "true"] {
         let body = SUCCESS.replace("\"Value\": 1500 ", &format!("\"Value\": {value} "));
-        assert_eq!(
-            rail().read_result(body.as_bytes()).unwrap().amount,
-            None,
-            "{value}"
-        );
+        assert_eq!(rail().read_result(body.as_bytes()).unwrap().amount, None, "{value}");
     }
 }
 

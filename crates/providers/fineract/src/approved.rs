@@ -35,10 +35,7 @@ impl ApprovedRead {
             tracing::warn!(core = %link.core_id, loan = loan.as_deref().unwrap_or("?"), why, "an approved loan cannot be read; it is not paid");
         }
         match self.unreadable.into_iter().next() {
-            Some((loan, why)) if self.loans.is_empty() => Err(unreadable(format!(
-                "loan {}: {why}",
-                loan.as_deref().unwrap_or("?")
-            ))),
+            Some((loan, why)) if self.loans.is_empty() => Err(unreadable(format!("loan {}: {why}", loan.as_deref().unwrap_or("?")))),
             _ => Ok(self.loans),
         }
     }
@@ -63,9 +60,7 @@ impl Fineract {
         let mut seen = BTreeSet::new();
         let mut offset = 0;
         for _ in 0..MOST_PAGES {
-            let path = format!(
-                "/loans?status=200&sqlSearch=l.loan_status_id%3D200&limit={PAGE}&offset={offset}&orderBy=id&sortOrder=ASC"
-            );
+            let path = format!("/loans?status=200&sqlSearch=l.loan_status_id%3D200&limit={PAGE}&offset={offset}&orderBy=id&sortOrder=ASC");
             let response = self.read(link, "fineract.approved", path).await?;
             let page = read_page(response.body())?;
             let count = page.rows.len();
@@ -93,9 +88,7 @@ impl Fineract {
                 return Ok(found);
             }
         }
-        Err(CoreError::Down(format!(
-            "the list of approved loans did not end after {MOST_PAGES} pages"
-        )))
+        Err(CoreError::Down(format!("the list of approved loans did not end after {MOST_PAGES} pages")))
     }
 }
 
@@ -105,21 +98,10 @@ fn read_page(body: &[u8]) -> Result<Page, CoreError> {
         (array(text)?, None)
     } else {
         let page = Object::read(text)?;
-        let total = page
-            .text("totalFilteredRecords")
-            .as_deref()
-            .and_then(whole_number)
-            .and_then(|n| usize::try_from(n).ok());
-        (
-            page.array("pageItems")?
-                .ok_or_else(|| unreadable("the page has no pageItems"))?,
-            total,
-        )
+        let total = page.text("totalFilteredRecords").as_deref().and_then(whole_number).and_then(|n| usize::try_from(n).ok());
+        (page.array("pageItems")?.ok_or_else(|| unreadable("the page has no pageItems"))?, total)
     };
-    Ok(Page {
-        rows: items.into_iter().map(read_row).collect(),
-        total,
-    })
+    Ok(Page { rows: items.into_iter().map(read_row).collect(), total })
 }
 
 fn read_row(text: &str) -> (Option<String>, Row) {
@@ -148,13 +130,7 @@ mod tests {
     }
 
     fn page(total: usize, rows: impl IntoIterator<Item = String>) -> (u16, String) {
-        (
-            200,
-            format!(
-                r#"{{"totalFilteredRecords":{total},"pageItems":[{}]}}"#,
-                rows.into_iter().collect::<Vec<_>>().join(",")
-            ),
-        )
+        (200, format!(r#"{{"totalFilteredRecords":{total},"pageItems":[{}]}}"#, rows.into_iter().collect::<Vec<_>>().join(",")))
     }
 
     fn ids(loans: &[CoreLoan]) -> Vec<usize> {
@@ -164,10 +140,7 @@ mod tests {
     #[test]
     fn both_filters_and_the_paging_are_sent() {
         let host = Host::answering([page(1, [LOAN.to_owned()])]);
-        assert_eq!(
-            ids(&run(host.core().read_approved(&link())).unwrap().loans),
-            [734]
-        );
+        assert_eq!(ids(&run(host.core().read_approved(&link())).unwrap().loans), [734]);
         assert_eq!(
             host.sent()[0].request.uri().query().unwrap(),
             "status=200&sqlSearch=l.loan_status_id%3D200&limit=100&offset=0&orderBy=id&sortOrder=ASC"
@@ -180,36 +153,20 @@ mod tests {
         let more = (101..=130).map(|id| loan(id, if id == 115 { 200 } else { 100 }));
         let host = Host::answering([page(130, rows), page(130, more)]);
         let found = run(host.core().read_approved(&link())).unwrap();
-        assert_eq!(
-            ids(&found.loans),
-            [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 115]
-        );
-        assert!(
-            host.sent()[1]
-                .request
-                .uri()
-                .query()
-                .unwrap()
-                .contains("offset=100")
-        );
+        assert_eq!(ids(&found.loans), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 115]);
+        assert!(host.sent()[1].request.uri().query().unwrap().contains("offset=100"));
     }
 
     #[test]
     fn a_host_that_ignores_the_paging_gives_each_loan_once() {
         let all = || page(250, (1..=250).map(|id| loan(id, 200)));
         let host = Host::answering([all(), all()]);
-        assert_eq!(
-            run(host.core().read_approved(&link())).unwrap().loans.len(),
-            250
-        );
+        assert_eq!(run(host.core().read_approved(&link())).unwrap().loans.len(), 250);
         assert_eq!(host.sent().len(), 1);
 
         let same_page = || page(250, (1..=100).map(|id| loan(id, 200)));
         let host = Host::answering([same_page(), same_page()]);
-        assert_eq!(
-            run(host.core().read_approved(&link())).unwrap().loans.len(),
-            100
-        );
+        assert_eq!(run(host.core().read_approved(&link())).unwrap().loans.len(), 100);
         assert_eq!(host.sent().len(), 2);
     }
 
@@ -222,24 +179,13 @@ mod tests {
         assert_eq!(found.unreadable.len(), 2);
         assert_eq!(found.unreadable[0].0.as_deref(), Some("2"));
         let host = Host::answering([page(1, [bad])]);
-        assert!(matches!(
-            run(pv_kernel::core_banking::Core::approved_loans(
-                &host.core(),
-                &link()
-            )),
-            Err(CoreError::Unreadable(_))
-        ));
+        assert!(matches!(run(pv_kernel::core_banking::Core::approved_loans(&host.core(), &link())), Err(CoreError::Unreadable(_))));
     }
 
     #[test]
     fn a_list_that_breaks_off_is_an_error_and_not_a_shorter_list() {
         let first = || page(150, (1..=100).map(|id| loan(id, 200)));
-        for second in [
-            (500, String::new()),
-            (200, "<html>".to_owned()),
-            (200, "{}".to_owned()),
-            (401, String::new()),
-        ] {
+        for second in [(500, String::new()), (200, "<html>".to_owned()), (200, "{}".to_owned()), (401, String::new())] {
             let host = Host::answering([first(), second]);
             assert!(run(host.core().read_approved(&link())).is_err());
         }
@@ -248,10 +194,7 @@ mod tests {
     #[test]
     fn an_empty_bank_has_no_approved_loans() {
         let host = Host::answering([page(0, [])]);
-        assert_eq!(
-            run(host.core().read_approved(&link())).unwrap(),
-            ApprovedRead::default()
-        );
+        assert_eq!(run(host.core().read_approved(&link())).unwrap(), ApprovedRead::default());
     }
 
     proptest::proptest! {

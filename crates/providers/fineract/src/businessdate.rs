@@ -19,21 +19,13 @@ impl Fineract {
     /// The business date, or `None` where the core does not tell one: the list is empty or missing, our user may not read it
     /// (the right is not among those every partner must give), or the date is so far from the host's clock that the switch
     /// must be off.
-    pub(crate) async fn read_business_date(
-        &self,
-        link: &CoreLink,
-    ) -> Result<Option<NaiveDate>, CoreError> {
-        let response = self
-            .ask(link, Ask::get("fineract.business_date", "/businessdate"))
-            .await
-            .map_err(no_read)?;
+    pub(crate) async fn read_business_date(&self, link: &CoreLink) -> Result<Option<NaiveDate>, CoreError> {
+        let response = self.ask(link, Ask::get("fineract.business_date", "/businessdate")).await.map_err(no_read)?;
         match response.status() {
             StatusCode::OK => {
                 let host_day = date_header(response.headers()).map(|at| at.date_naive());
                 let date = read(response.body())?;
-                Ok(date.filter(|date| {
-                    host_day.is_none_or(|today| (*date - today).num_days().abs() <= BELIEVABLE_DAYS)
-                }))
+                Ok(date.filter(|date| host_day.is_none_or(|today| (*date - today).num_days().abs() <= BELIEVABLE_DAYS)))
             }
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
             _ => Err(read_error(&response)),
@@ -44,9 +36,7 @@ impl Fineract {
 /// What the host's clock says, from its `Date` header.
 pub(crate) fn date_header(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     let text = headers.get(header::DATE)?.to_str().ok()?;
-    DateTime::parse_from_rfc2822(text)
-        .ok()
-        .map(|at| at.with_timezone(&Utc))
+    DateTime::parse_from_rfc2822(text).ok().map(|at| at.with_timezone(&Utc))
 }
 
 fn read(body: &[u8]) -> Result<Option<NaiveDate>, CoreError> {
@@ -70,30 +60,20 @@ mod tests {
     #[test]
     fn the_business_date_is_found_in_the_list() {
         let host = Host::answering([(200, LIST.to_owned())]);
-        assert_eq!(
-            run(host.core().read_business_date(&link())),
-            Ok(NaiveDate::from_ymd_opt(2026, 11, 20))
-        );
+        assert_eq!(run(host.core().read_business_date(&link())), Ok(NaiveDate::from_ymd_opt(2026, 11, 20)));
     }
 
     #[test]
     fn a_date_left_over_from_long_ago_is_not_the_tenants_day() {
         let near = Host::dated("Sat, 21 Nov 2026 05:00:00 GMT", LIST);
-        assert_eq!(
-            run(near.core().read_business_date(&link())),
-            Ok(NaiveDate::from_ymd_opt(2026, 11, 20))
-        );
+        assert_eq!(run(near.core().read_business_date(&link())), Ok(NaiveDate::from_ymd_opt(2026, 11, 20)));
         let far = Host::dated("Fri, 01 Jan 2027 05:00:00 GMT", LIST);
         assert_eq!(run(far.core().read_business_date(&link())), Ok(None));
     }
 
     #[test]
     fn a_core_that_does_not_tell_has_no_business_date() {
-        for (status, body) in [
-            (200, "[]".to_owned()),
-            (403, envelope("error.msg.not.authorized", None)),
-            (404, "<html>".to_owned()),
-        ] {
+        for (status, body) in [(200, "[]".to_owned()), (403, envelope("error.msg.not.authorized", None)), (404, "<html>".to_owned())] {
             let host = Host::answering([(status, body)]);
             assert_eq!(run(host.core().read_business_date(&link())), Ok(None));
         }
@@ -101,18 +81,9 @@ mod tests {
 
     #[test]
     fn broken_answers_are_errors() {
-        for (status, body) in [
-            (200, "<html>"),
-            (200, ""),
-            (200, r#"[{"type":"BUSINESS_DATE","date":"soon"}]"#),
-            (401, ""),
-            (503, ""),
-        ] {
+        for (status, body) in [(200, "<html>"), (200, ""), (200, r#"[{"type":"BUSINESS_DATE","date":"soon"}]"#), (401, ""), (503, "")] {
             let host = Host::answering([(status, body.to_owned())]);
-            assert!(
-                run(host.core().read_business_date(&link())).is_err(),
-                "{status} {body}"
-            );
+            assert!(run(host.core().read_business_date(&link())).is_err(), "{status} {body}");
         }
     }
 

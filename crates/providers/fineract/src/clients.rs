@@ -13,39 +13,21 @@ use crate::{
 const ACTIVE: u16 = 300;
 
 impl Fineract {
-    pub(crate) async fn read_client(
-        &self,
-        link: &CoreLink,
-        client_id: &str,
-    ) -> Result<CoreClient, CoreError> {
+    pub(crate) async fn read_client(&self, link: &CoreLink, client_id: &str) -> Result<CoreClient, CoreError> {
         let id = path_id(client_id, "client")?;
-        let response = self
-            .read(link, "fineract.client", format!("/clients/{id}"))
-            .await?;
+        let response = self.read(link, "fineract.client", format!("/clients/{id}")).await?;
         let client = read(&Object::from_bytes(response.body())?)?;
-        if same_id(&client.client_id, id) {
-            Ok(client)
-        } else {
-            Err(unreadable(format!(
-                "asked for client {id}, got client {}",
-                client.client_id
-            )))
-        }
+        if same_id(&client.client_id, id) { Ok(client) } else { Err(unreadable(format!("asked for client {id}, got client {}", client.client_id))) }
     }
 }
 
 fn read(client: &Object<'_>) -> Result<CoreClient, CoreError> {
-    let active = match client
-        .object("status")?
-        .and_then(|status| status.small("id"))
-    {
+    let active = match client.object("status")?.and_then(|status| status.small("id")) {
         Some(id) => id == ACTIVE,
         None => client.flag("active")?,
     };
     Ok(CoreClient {
-        client_id: client
-            .id("id")
-            .ok_or_else(|| unreadable("the client has no id"))?,
+        client_id: client.id("id").ok_or_else(|| unreadable("the client has no id"))?,
         active,
         mobile: client.text("mobileNo"),
         name: name(client),
@@ -56,16 +38,10 @@ fn read(client: &Object<'_>) -> Result<CoreClient, CoreError> {
 
 /// The display name; entities have a full name, people may have only their parts.
 fn name(client: &Object<'_>) -> String {
-    client
-        .text("displayName")
-        .or_else(|| client.text("fullname"))
-        .unwrap_or_else(|| {
-            let parts: Vec<String> = ["firstname", "middlename", "lastname"]
-                .into_iter()
-                .filter_map(|key| client.text(key))
-                .collect();
-            parts.join(" ")
-        })
+    client.text("displayName").or_else(|| client.text("fullname")).unwrap_or_else(|| {
+        let parts: Vec<String> = ["firstname", "middlename", "lastname"].into_iter().filter_map(|key| client.text(key)).collect();
+        parts.join(" ")
+    })
 }
 
 #[cfg(test)]
@@ -85,13 +61,7 @@ mod tests {
         let client = run(host.core().read_client(&link(), "118")).unwrap();
         assert_eq!(
             client,
-            CoreClient {
-                client_id: "118".into(),
-                active: true,
-                mobile: Some("0712000111".into()),
-                name: "Achieng Otieno".into(),
-                changed_at: None
-            }
+            CoreClient { client_id: "118".into(), active: true, mobile: Some("0712000111".into()), name: "Achieng Otieno".into(), changed_at: None }
         );
     }
 
@@ -101,45 +71,19 @@ mod tests {
         let client = read(&Object::read(&closed).unwrap()).unwrap();
         assert!(!client.active);
         assert_eq!(client.mobile, None);
-        let bare = read(
-            &Object::read(r#"{"id":"5","fullname":"Umoja Ltd","mobileNo":712000111}"#).unwrap(),
-        )
-        .unwrap();
-        assert_eq!(
-            (bare.active, bare.name.as_str(), bare.mobile.as_deref()),
-            (false, "Umoja Ltd", Some("712000111"))
-        );
-        assert_eq!(
-            read(&Object::read(r#"{"id":5,"firstname":"A","lastname":"B"}"#).unwrap())
-                .unwrap()
-                .name,
-            "A B"
-        );
+        let bare = read(&Object::read(r#"{"id":"5","fullname":"Umoja Ltd","mobileNo":712000111}"#).unwrap()).unwrap();
+        assert_eq!((bare.active, bare.name.as_str(), bare.mobile.as_deref()), (false, "Umoja Ltd", Some("712000111")));
+        assert_eq!(read(&Object::read(r#"{"id":5,"firstname":"A","lastname":"B"}"#).unwrap()).unwrap().name, "A B");
     }
 
     #[test]
     fn wrong_clients_and_broken_answers_are_errors() {
         for body in [CLIENT, "<html>", "", "{}", "[]"] {
             let host = Host::answering([(200, body.to_owned())]);
-            assert!(
-                matches!(
-                    run(host.core().read_client(&link(), "119")),
-                    Err(CoreError::Unreadable(_))
-                ),
-                "{body}"
-            );
+            assert!(matches!(run(host.core().read_client(&link(), "119")), Err(CoreError::Unreadable(_))), "{body}");
         }
-        let host = Host::answering([(
-            404,
-            envelope(
-                "error.msg.resource.not.found",
-                Some("error.msg.client.id.invalid"),
-            ),
-        )]);
-        assert_eq!(
-            run(host.core().read_client(&link(), "119")),
-            Err(CoreError::NotFound)
-        );
+        let host = Host::answering([(404, envelope("error.msg.resource.not.found", Some("error.msg.client.id.invalid")))]);
+        assert_eq!(run(host.core().read_client(&link(), "119")), Err(CoreError::NotFound));
     }
 
     proptest::proptest! {

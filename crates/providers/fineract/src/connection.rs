@@ -45,24 +45,14 @@ pub(crate) struct Ask<'a> {
 impl Ask<'_> {
     /// A read.
     pub(crate) fn get(purpose: &'static str, path: impl Into<String>) -> Self {
-        Self {
-            purpose,
-            method: Method::GET,
-            path: path.into(),
-            body: String::new(),
-            key: None,
-            timeout: READ_TIMEOUT,
-        }
+        Self { purpose, method: Method::GET, path: path.into(), body: String::new(), key: None, timeout: READ_TIMEOUT }
     }
 }
 
 /// An id as it may stand in a path: digits only, so that no id from outside can lead to another address.
 pub(crate) fn path_id<'a>(id: &'a str, what: &str) -> Result<&'a str, CoreError> {
     if id.is_empty() || id.len() > 19 || !id.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(CoreError::Unreadable(format!(
-            "not an id of a {what}: {}",
-            crate::wire::excerpt(id)
-        )));
+        return Err(CoreError::Unreadable(format!("not an id of a {what}: {}", crate::wire::excerpt(id))));
     }
     Ok(id)
 }
@@ -77,11 +67,7 @@ pub(crate) fn no_read(error: CallError) -> CoreError {
 
 impl Fineract {
     /// Sends one request and gives back whatever is answered.
-    pub(crate) async fn ask(
-        &self,
-        link: &CoreLink,
-        ask: Ask<'_>,
-    ) -> Result<Response<Bytes>, CallError> {
+    pub(crate) async fn ask(&self, link: &CoreLink, ask: Ask<'_>) -> Result<Response<Bytes>, CallError> {
         let call = Call {
             purpose: ask.purpose,
             timeout: ask.timeout,
@@ -95,52 +81,26 @@ impl Fineract {
     }
 
     /// Reads: the answer when it is 200, else what its refusal means.
-    pub(crate) async fn read(
-        &self,
-        link: &CoreLink,
-        purpose: &'static str,
-        path: impl Into<String>,
-    ) -> Result<Response<Bytes>, CoreError> {
-        let response = self
-            .ask(link, Ask::get(purpose, path))
-            .await
-            .map_err(no_read)?;
-        if response.status() == http::StatusCode::OK {
-            Ok(response)
-        } else {
-            Err(read_error(&response))
-        }
+    pub(crate) async fn read(&self, link: &CoreLink, purpose: &'static str, path: impl Into<String>) -> Result<Response<Bytes>, CoreError> {
+        let response = self.ask(link, Ask::get(purpose, path)).await.map_err(no_read)?;
+        if response.status() == http::StatusCode::OK { Ok(response) } else { Err(read_error(&response)) }
     }
 }
 
 fn request(link: &CoreLink, ask: Ask<'_>) -> Result<Request<Bytes>, String> {
     let uri = format!("{}{}", link.base_url.trim_end_matches('/'), ask.path);
-    let credentials = STANDARD.encode(format!(
-        "{}:{}",
-        link.username,
-        link.password.expose_secret()
-    ));
-    let mut authorization = HeaderValue::try_from(format!("Basic {credentials}"))
-        .map_err(|_| "the credentials make no header".to_owned())?;
+    let credentials = STANDARD.encode(format!("{}:{}", link.username, link.password.expose_secret()));
+    let mut authorization = HeaderValue::try_from(format!("Basic {credentials}")).map_err(|_| "the credentials make no header".to_owned())?;
     authorization.set_sensitive(true);
     let mut builder = Request::builder()
         .method(ask.method)
         .uri(uri)
-        .header(
-            TENANT_HEADER,
-            HeaderValue::try_from(&link.tenant)
-                .map_err(|_| "the tenant makes no header".to_owned())?,
-        )
+        .header(TENANT_HEADER, HeaderValue::try_from(&link.tenant).map_err(|_| "the tenant makes no header".to_owned())?)
         .header(header::AUTHORIZATION, authorization)
         .header(header::ACCEPT, "application/json")
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(key) = ask.key {
-        builder = builder.header(
-            KEY_HEADER,
-            HeaderValue::try_from(key).map_err(|_| "the key makes no header".to_owned())?,
-        );
+        builder = builder.header(KEY_HEADER, HeaderValue::try_from(key).map_err(|_| "the key makes no header".to_owned())?);
     }
-    builder
-        .body(Bytes::from(ask.body))
-        .map_err(|e| format!("the address cannot be used: {e}"))
+    builder.body(Bytes::from(ask.body)).map_err(|e| format!("the address cannot be used: {e}"))
 }

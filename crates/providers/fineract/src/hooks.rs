@@ -36,54 +36,26 @@ pub fn read_hook(headers: &HeaderMap, body: &[u8]) -> Result<HookEvent, Unreadab
         other => Unreadable(other.to_string()),
     })?;
     let named = |member: &str, header: &str| {
-        let from_header = || {
-            headers
-                .get(header)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
-        notice
-            .text(member)
-            .or_else(from_header)
-            .map(|name| name.trim().to_uppercase())
-            .filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME)
+        let from_header = || headers.get(header).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        notice.text(member).or_else(from_header).map(|name| name.trim().to_uppercase()).filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME)
     };
-    let entity = named("entityName", "x-fineract-entity")
-        .ok_or_else(|| Unreadable("the notice names no entity".to_owned()))?;
-    let action = named("actionName", "x-fineract-action")
-        .ok_or_else(|| Unreadable("the notice names no action".to_owned()))?;
+    let entity = named("entityName", "x-fineract-entity").ok_or_else(|| Unreadable("the notice names no entity".to_owned()))?;
+    let action = named("actionName", "x-fineract-action").ok_or_else(|| Unreadable("the notice names no action".to_owned()))?;
     // Releases of the 1.8 line and later nest the result in `response`; very old ones sent it flat.
     let response = notice.object_if_any("response");
     let nested = notice.has("response");
-    let result = if nested {
-        response.as_ref()
-    } else {
-        Some(&notice)
-    };
+    let result = if nested { response.as_ref() } else { Some(&notice) };
     let loan_id = result.and_then(|r| r.id("loanId"));
-    let status = notice
-        .text("status")
-        .map(|s| s.chars().take(LONGEST_NAME).collect::<String>());
-    let failed = status
-        .as_deref()
-        .is_some_and(|s| s.eq_ignore_ascii_case("exception"))
-        || result.is_some_and(|r| {
-            r.has("errorCode")
-                || r.has("errors")
-                || !matches!(r.flag("rollbackTransaction"), Ok(false))
-        });
+    let status = notice.text("status").map(|s| s.chars().take(LONGEST_NAME).collect::<String>());
+    let failed = status.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("exception"))
+        || result.is_some_and(|r| r.has("errorCode") || r.has("errors") || !matches!(r.flag("rollbackTransaction"), Ok(false)));
     Ok(HookEvent {
         entity,
         action,
         succeeded: loan_id.is_some() && !failed,
-        client_id: response
-            .as_ref()
-            .and_then(|r| r.id("clientId"))
-            .or_else(|| notice.id("clientId")),
+        client_id: response.as_ref().and_then(|r| r.id("clientId")).or_else(|| notice.id("clientId")),
         loan_id,
-        by: notice
-            .text("createdByName")
-            .map(|name| name.chars().take(LONGEST_NAME).collect()),
+        by: notice.text("createdByName").map(|name| name.chars().take(LONGEST_NAME).collect()),
         status,
     })
 }
@@ -122,25 +94,10 @@ mod tests {
 
     #[test]
     fn ids_that_became_doubles_are_the_same_ids() {
-        let doubled = APPROVED
-            .replace("\"loanId\": 734", "\"loanId\": 734.0")
-            .replace("118", "118.0");
+        let doubled = APPROVED.replace("\"loanId\": 734", "\"loanId\": 734.0").replace("118", "118.0");
         let event = read(&doubled).unwrap();
-        assert_eq!(
-            (
-                event.loan_id.as_deref(),
-                event.client_id.as_deref(),
-                event.succeeded
-            ),
-            (Some("734"), Some("118"), true)
-        );
-        assert_eq!(
-            read(&APPROVED.replace("\"loanId\": 734", "\"loanId\": 1.2345678E7"))
-                .unwrap()
-                .loan_id
-                .as_deref(),
-            Some("12345678")
-        );
+        assert_eq!((event.loan_id.as_deref(), event.client_id.as_deref(), event.succeeded), (Some("734"), Some("118"), true));
+        assert_eq!(read(&APPROVED.replace("\"loanId\": 734", "\"loanId\": 1.2345678E7")).unwrap().loan_id.as_deref(), Some("12345678"));
     }
 
     #[test]
@@ -156,10 +113,7 @@ mod tests {
         assert_eq!(read(old).unwrap().status.as_deref(), Some("Exception"));
         let odd = crate::testing::edited(APPROVED, r#""status":"Exception""#);
         assert!(!read(&odd).unwrap().succeeded);
-        let parked = APPROVED.replace(
-            "\"loanId\": 734,",
-            "\"loanId\": 734, \"rollbackTransaction\": true,",
-        );
+        let parked = APPROVED.replace("\"loanId\": 734,", "\"loanId\": 734, \"rollbackTransaction\": true,");
         assert!(!read(&parked).unwrap().succeeded);
     }
 
@@ -168,18 +122,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("X-Fineract-Entity", "LOAN".parse().unwrap());
         headers.insert("X-Fineract-Action", "disburse".parse().unwrap());
-        let event = read_hook(
-            &headers,
-            br#"{"officeId":2,"clientId":118,"loanId":734,"resourceId":9021,"changes":{}}"#,
-        )
-        .unwrap();
+        let event = read_hook(&headers, br#"{"officeId":2,"clientId":118,"loanId":734,"resourceId":9021,"changes":{}}"#).unwrap();
         assert_eq!(
-            (
-                event.entity.as_str(),
-                event.action.as_str(),
-                event.loan_id.as_deref(),
-                event.succeeded
-            ),
+            (event.entity.as_str(), event.action.as_str(), event.loan_id.as_deref(), event.succeeded),
             ("LOAN", "DISBURSE", Some("734"), true)
         );
         assert!(read(r#"{"loanId":734}"#).is_err());
@@ -187,13 +132,7 @@ mod tests {
 
     #[test]
     fn a_result_that_is_no_object_names_no_loan() {
-        for response in [
-            "\"ok\"",
-            "[734]",
-            "{}",
-            "{\"loanId\":\"x\"}",
-            "{\"loanId\":734.5}",
-        ] {
+        for response in ["\"ok\"", "[734]", "{}", "{\"loanId\":\"x\"}", "{\"loanId\":734.5}"] {
             let event = read(&format!(r#"{{"entityName":"LOAN","actionName":"APPROVE","loanId":734,"response":{response}}}"#)).unwrap();
             assert!(!event.succeeded && event.loan_id.is_none(), "{response}");
         }
@@ -201,21 +140,11 @@ mod tests {
 
     #[test]
     fn hostile_bodies_are_unreadable() {
-        for body in [
-            "",
-            "[]",
-            "<html>",
-            "null",
-            "{\"entityName\":\"LOAN\"}",
-            &APPROVED[..100],
-        ] {
+        for body in ["", "[]", "<html>", "null", "{\"entityName\":\"LOAN\"}", &APPROVED[..100]] {
             assert!(read(body).is_err(), "{body}");
         }
         assert!(read_hook(&HeaderMap::new(), &[0xff, 0xfe, b'{']).is_err());
-        let long = format!(
-            r#"{{"entityName":"{}","actionName":"APPROVE"}}"#,
-            "A".repeat(5000)
-        );
+        let long = format!(r#"{{"entityName":"{}","actionName":"APPROVE"}}"#, "A".repeat(5000));
         assert!(read(&long).is_err());
     }
 

@@ -29,8 +29,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use pv_kernel::{
     core_banking::{
-        BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink,
-        CoreLoan, CorePaymentType, CoreProduct, CoreProfile,
+        BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink, CoreLoan, CorePaymentType, CoreProduct, CoreProfile,
     },
     transport::Transport,
 };
@@ -66,12 +65,7 @@ impl Core for Fineract {
         self.test_connection(link, now).await
     }
 
-    async fn loan(
-        &self,
-        link: &CoreLink,
-        loan_id: &str,
-        with_transactions: bool,
-    ) -> Result<CoreLoan, CoreError> {
+    async fn loan(&self, link: &CoreLink, loan_id: &str, with_transactions: bool) -> Result<CoreLoan, CoreError> {
         self.read_loan(link, loan_id, with_transactions).await
     }
 

@@ -14,35 +14,13 @@ use crate::{
 impl Fineract {
     /// Reads one loan, always with its linked account, and with its transactions when asked. Nothing is included in an
     /// answer unless it was asked for (Mifos X contract 3.3).
-    pub(crate) async fn read_loan(
-        &self,
-        link: &CoreLink,
-        loan_id: &str,
-        with_transactions: bool,
-    ) -> Result<CoreLoan, CoreError> {
+    pub(crate) async fn read_loan(&self, link: &CoreLink, loan_id: &str, with_transactions: bool) -> Result<CoreLoan, CoreError> {
         let id = path_id(loan_id, "loan")?;
-        let associations = if with_transactions {
-            "transactions,linkedAccount"
-        } else {
-            "linkedAccount"
-        };
-        let response = self
-            .read(
-                link,
-                "fineract.loan",
-                format!("/loans/{id}?associations={associations}"),
-            )
-            .await?;
+        let associations = if with_transactions { "transactions,linkedAccount" } else { "linkedAccount" };
+        let response = self.read(link, "fineract.loan", format!("/loans/{id}?associations={associations}")).await?;
         let object = Object::from_bytes(response.body())?;
         let loan = read(&object, with_transactions)?;
-        if same_id(&loan.loan_id, id) {
-            Ok(loan)
-        } else {
-            Err(unreadable(format!(
-                "asked for loan {id}, got loan {}",
-                loan.loan_id
-            )))
-        }
+        if same_id(&loan.loan_id, id) { Ok(loan) } else { Err(unreadable(format!("asked for loan {id}, got loan {}", loan.loan_id))) }
     }
 }
 
@@ -53,9 +31,7 @@ pub(crate) fn same_id(a: &str, b: &str) -> bool {
 
 /// The status id of a loan.
 pub(crate) fn status_id(loan: &Object<'_>) -> Result<u16, CoreError> {
-    loan.object("status")?
-        .and_then(|status| status.small("id"))
-        .ok_or_else(|| unreadable("the loan has no status id"))
+    loan.object("status")?.and_then(|status| status.small("id")).ok_or_else(|| unreadable("the loan has no status id"))
 }
 
 /// Reads a loan. `with_transactions`: they were asked for.
@@ -63,17 +39,11 @@ pub(crate) fn read(loan: &Object<'_>, with_transactions: bool) -> Result<CoreLoa
     let missing = |what: &str| unreadable(format!("the loan has no {what}"));
     let status = LoanStatus::from_id(status_id(loan)?);
     // Before approval the approved principal is absent or zero; the debt is then what was applied for.
-    let approved = loan
-        .money("approvedPrincipal")?
-        .filter(|amount| amount.is_positive());
-    let principal = approved
-        .or(loan.money("principal")?)
-        .ok_or_else(|| missing("principal"))?;
+    let approved = loan.money("approvedPrincipal")?.filter(|amount| amount.is_positive());
+    let principal = approved.or(loan.money("principal")?).ok_or_else(|| missing("principal"))?;
     let net = match loan.money("netDisbursalAmount")? {
         Some(net) if status == LoanStatus::Approved && net > principal => {
-            return Err(unreadable(
-                "netDisbursalAmount is larger than the approved principal",
-            ));
+            return Err(unreadable("netDisbursalAmount is larger than the approved principal"));
         }
         Some(net) => net,
         // Without it the charges due at disbursement are not known: paying the principal could be too much.
@@ -88,25 +58,16 @@ pub(crate) fn read(loan: &Object<'_>, with_transactions: bool) -> Result<CoreLoa
         status,
         client_id: loan.id("clientId"),
         client_name: loan.text("clientName"),
-        product_id: loan
-            .id("loanProductId")
-            .ok_or_else(|| missing("loanProductId"))?,
+        product_id: loan.id("loanProductId").ok_or_else(|| missing("loanProductId"))?,
         product_name: loan.text("loanProductName").unwrap_or_default(),
-        currency: loan
-            .object("currency")?
-            .and_then(|c| c.text("code"))
-            .ok_or_else(|| missing("currency code"))?,
+        currency: loan.object("currency")?.and_then(|c| c.text("code")).ok_or_else(|| missing("currency code"))?,
         principal,
         net,
         approved_on: day("approvedOnDate")?,
         approved_by: timeline.as_ref().and_then(|t| t.text("approvedByUsername")),
         expected_on: day("expectedDisbursementDate")?,
         not_simple: not_simple(loan)?.map(str::to_owned),
-        disbursements: if with_transactions {
-            disbursements(loan, status)?
-        } else {
-            Vec::new()
-        },
+        disbursements: if with_transactions { disbursements(loan, status)? } else { Vec::new() },
     })
 }
 
@@ -115,16 +76,11 @@ fn not_simple(loan: &Object<'_>) -> Result<Option<&'static str>, CoreError> {
     if loan.flag("multiDisburseLoan")? || loan.flag("disallowExpectedDisbursements")? {
         return Ok(Some("tranches"));
     }
-    let settles_another = loan
-        .money("topupAmount")?
-        .is_some_and(|amount| !amount.is_zero())
-        || loan.has("closureLoanId");
+    let settles_another = loan.money("topupAmount")?.is_some_and(|amount| !amount.is_zero()) || loan.has("closureLoanId");
     if loan.flag("isTopup")? || settles_another {
         return Ok(Some("top_up"));
     }
-    let individual = loan
-        .object("loanType")?
-        .is_none_or(|kind| kind.small("id") == Some(1));
+    let individual = loan.object("loanType")?.is_none_or(|kind| kind.small("id") == Some(1));
     if !individual || loan.has("group") || loan.has("groupId") || loan.id("clientId").is_none() {
         return Ok(Some("group_loan"));
     }
@@ -140,9 +96,7 @@ fn disbursements(loan: &Object<'_>, status: LoanStatus) -> Result<Vec<CoreTransa
         // A disbursed loan without any transaction is an incomplete answer. Taking it for an empty list would say that
         // our own booking is not there.
         return match status {
-            LoanStatus::Disbursed(_) => {
-                Err(unreadable("a disbursed loan came without its transactions"))
-            }
+            LoanStatus::Disbursed(_) => Err(unreadable("a disbursed loan came without its transactions")),
             _ => Ok(Vec::new()),
         };
     };
@@ -157,30 +111,19 @@ fn disbursements(loan: &Object<'_>, status: LoanStatus) -> Result<Vec<CoreTransa
 }
 
 fn is_disbursement(row: &Object<'_>) -> Result<bool, CoreError> {
-    let kind = row
-        .object("type")?
-        .ok_or_else(|| unreadable("a transaction has no type"))?;
+    let kind = row.object("type")?.ok_or_else(|| unreadable("a transaction has no type"))?;
     Ok(match kind.small("id") {
         Some(id) => id == 1,
-        None => {
-            kind.text("code").as_deref() == Some("loanTransactionType.disbursement")
-                || kind.flag("disbursement")?
-        }
+        None => kind.text("code").as_deref() == Some("loanTransactionType.disbursement") || kind.flag("disbursement")?,
     })
 }
 
 fn transaction(row: &Object<'_>) -> Result<CoreTransaction, CoreError> {
-    let amount: Money = row
-        .money("amount")?
-        .ok_or_else(|| unreadable("a disbursement has no amount"))?;
+    let amount: Money = row.money("amount")?.ok_or_else(|| unreadable("a disbursement has no amount"))?;
     Ok(CoreTransaction {
-        id: row
-            .id("id")
-            .ok_or_else(|| unreadable("a disbursement has no id"))?,
+        id: row.id("id").ok_or_else(|| unreadable("a disbursement has no id"))?,
         external_id: row.text("externalId"),
-        receipt: row
-            .object("paymentDetailData")?
-            .and_then(|detail| detail.text("receiptNumber")),
+        receipt: row.object("paymentDetailData")?.and_then(|detail| detail.text("receiptNumber")),
         amount,
         date: row.date("date")?,
         reversed: row.flag("manuallyReversed")? || row.has("reversedOnDate"),
@@ -227,18 +170,9 @@ mod tests {
             }
         );
         let sent = &host.sent()[0];
-        assert_eq!(
-            sent.request.uri(),
-            "https://mifos.example/fineract-provider/api/v1/loans/734?associations=linkedAccount"
-        );
-        assert_eq!(
-            sent.request.headers()["Fineract-Platform-TenantId"],
-            "default"
-        );
-        assert_eq!(
-            sent.request.headers()["Authorization"],
-            "Basic cHYtaW50ZWdyYXRpb246czNjcmV0"
-        );
+        assert_eq!(sent.request.uri(), "https://mifos.example/fineract-provider/api/v1/loans/734?associations=linkedAccount");
+        assert_eq!(sent.request.headers()["Fineract-Platform-TenantId"], "default");
+        assert_eq!(sent.request.headers()["Authorization"], "Basic cHYtaW50ZWdyYXRpb246czNjcmV0");
         assert!(sent.request.headers()["Authorization"].is_sensitive());
         assert_eq!(sent.request.headers()["Accept"], "application/json");
         assert!(sent.request.headers().get("Idempotency-Key").is_none());
@@ -258,43 +192,21 @@ mod tests {
         );
         let host = Host::answering([(200, with)]);
         let loan = run(host.core().read_loan(&link(), "734", true)).unwrap();
-        assert!(
-            host.sent()[0]
-                .request
-                .uri()
-                .query()
-                .unwrap()
-                .starts_with("associations=transactions")
-        );
-        let [booked, reversed] = loan.disbursements.as_slice() else {
-            panic!("{loan:?}")
-        };
+        assert!(host.sent()[0].request.uri().query().unwrap().starts_with("associations=transactions"));
+        let [booked, reversed] = loan.disbursements.as_slice() else { panic!("{loan:?}") };
         assert_eq!(
-            (
-                booked.id.as_str(),
-                booked.external_id.as_deref(),
-                booked.receipt.as_deref()
-            ),
+            (booked.id.as_str(), booked.external_id.as_deref(), booked.receipt.as_deref()),
             ("9021", Some("pv-d-7f0c1d5e"), Some("TKJ7H5X2QP"))
         );
-        assert_eq!(
-            (booked.amount, booked.date, booked.reversed),
-            (Money::from_minor(1_500_000), day(2026, 11, 20), false)
-        );
+        assert_eq!((booked.amount, booked.date, booked.reversed), (Money::from_minor(1_500_000), day(2026, 11, 20), false));
         assert!(reversed.reversed);
     }
 
     #[test]
     fn a_disbursed_loan_without_its_transactions_is_an_incomplete_answer() {
         let active = LOAN.replace(r#""id": 200"#, r#""id": 300"#);
-        assert!(matches!(
-            parse(&active, true),
-            Err(CoreError::Unreadable(_))
-        ));
-        assert_eq!(
-            parse(&active, false).unwrap().status,
-            LoanStatus::Disbursed(300)
-        );
+        assert!(matches!(parse(&active, true), Err(CoreError::Unreadable(_))));
+        assert_eq!(parse(&active, false).unwrap().status, LoanStatus::Disbursed(300));
         assert_eq!(parse(LOAN, true).unwrap().disbursements, vec![]);
     }
 
@@ -308,28 +220,12 @@ mod tests {
             (r#""closureLoanId": 700"#, "top_up"),
             (r#""group": {"id": 5, "name": "Umoja"}"#, "group_loan"),
             (r#""groupId": 5"#, "group_loan"),
-            (
-                r#""loanType": {"id": 3, "code": "accountType.jlg"}"#,
-                "group_loan",
-            ),
+            (r#""loanType": {"id": 3, "code": "accountType.jlg"}"#, "group_loan"),
             (r#""clientId": null"#, "group_loan"),
-            (
-                r#""linkedAccount": {"id": 66, "accountNo": "000000066"}"#,
-                "linked_savings",
-            ),
-            (
-                r#""createStandingInstructionAtDisbursement": true"#,
-                "linked_savings",
-            ),
+            (r#""linkedAccount": {"id": 66, "accountNo": "000000066"}"#, "linked_savings"),
+            (r#""createStandingInstructionAtDisbursement": true"#, "linked_savings"),
         ] {
-            assert_eq!(
-                parse(&edited(LOAN, member), false)
-                    .unwrap()
-                    .not_simple
-                    .as_deref(),
-                Some(reason),
-                "{member}"
-            );
+            assert_eq!(parse(&edited(LOAN, member), false).unwrap().not_simple.as_deref(), Some(reason), "{member}");
         }
     }
 
@@ -350,13 +246,7 @@ mod tests {
             r#""timeline": {"approvedOnDate": [2026, 13, 1]}"#,
             r#""isTopup": "perhaps""#,
         ] {
-            assert!(
-                matches!(
-                    parse(&edited(LOAN, member), false),
-                    Err(CoreError::Unreadable(_))
-                ),
-                "{member}"
-            );
+            assert!(matches!(parse(&edited(LOAN, member), false), Err(CoreError::Unreadable(_))), "{member}");
         }
     }
 
@@ -367,76 +257,39 @@ mod tests {
             false,
         )
         .unwrap();
-        assert_eq!(
-            (loan.net, loan.principal),
-            (Money::from_minor(1_455_050), Money::from_minor(1_500_000))
-        );
-        assert_eq!(
-            (loan.approved_on, loan.approved_by, loan.account_no.as_str()),
-            (None, None, "")
-        );
+        assert_eq!((loan.net, loan.principal), (Money::from_minor(1_455_050), Money::from_minor(1_500_000)));
+        assert_eq!((loan.approved_on, loan.approved_by, loan.account_no.as_str()), (None, None, ""));
     }
 
     #[test]
     fn another_loan_than_the_one_asked_for_is_no_answer() {
         let host = Host::answering([(200, LOAN.to_owned())]);
-        assert!(matches!(
-            run(host.core().read_loan(&link(), "735", false)),
-            Err(CoreError::Unreadable(_))
-        ));
+        assert!(matches!(run(host.core().read_loan(&link(), "735", false)), Err(CoreError::Unreadable(_))));
     }
 
     #[test]
     fn an_id_that_is_no_number_never_reaches_the_wire() {
-        for id in [
-            "",
-            "7/../clients/1",
-            "734?x=1",
-            "-1",
-            "99999999999999999999",
-        ] {
+        for id in ["", "7/../clients/1", "734?x=1", "-1", "99999999999999999999"] {
             let host = Host::answering([]);
-            assert!(
-                matches!(
-                    run(host.core().read_loan(&link(), id, false)),
-                    Err(CoreError::Unreadable(_))
-                ),
-                "{id}"
-            );
+            assert!(matches!(run(host.core().read_loan(&link(), id, false)), Err(CoreError::Unreadable(_))), "{id}");
             assert!(host.sent().is_empty(), "{id}");
         }
     }
 
     #[test]
     fn hostile_answers_are_errors() {
-        for body in [
-            "",
-            "<html><body>ok</body></html>",
-            "[]",
-            "{}",
-            "null",
-            &LOAN[..LOAN.len() / 2],
-            "{\"id\":734}",
-        ] {
+        for body in ["", "<html><body>ok</body></html>", "[]", "{}", "null", &LOAN[..LOAN.len() / 2], "{\"id\":734}"] {
             let host = Host::answering([(200, body.to_owned())]);
-            assert!(
-                matches!(
-                    run(host.core().read_loan(&link(), "734", true)),
-                    Err(CoreError::Unreadable(_))
-                ),
-                "{body}"
-            );
+            assert!(matches!(run(host.core().read_loan(&link(), "734", true)), Err(CoreError::Unreadable(_))), "{body}");
         }
     }
 
     #[test]
     fn a_host_that_is_down_says_so_and_a_simulated_crash_stays_one() {
         use pv_kernel::transport::{CallError, NotSent};
-        for (error, crashed) in [
-            (CallError::NotSent(NotSent::CircuitOpen), false),
-            (CallError::NoAnswer("timeout".into()), false),
-            (CallError::Crashed, true),
-        ] {
+        for (error, crashed) in
+            [(CallError::NotSent(NotSent::CircuitOpen), false), (CallError::NoAnswer("timeout".into()), false), (CallError::Crashed, true)]
+        {
             let host = Host::failing(error);
             let got = run(host.core().read_loan(&link(), "734", false)).unwrap_err();
             assert_eq!(got == CoreError::Crashed, crashed);

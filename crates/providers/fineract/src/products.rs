@@ -10,43 +10,26 @@ use crate::{
 };
 
 impl Fineract {
-    pub(crate) async fn read_product(
-        &self,
-        link: &CoreLink,
-        product_id: &str,
-    ) -> Result<CoreProduct, CoreError> {
+    pub(crate) async fn read_product(&self, link: &CoreLink, product_id: &str) -> Result<CoreProduct, CoreError> {
         let id = path_id(product_id, "loan product")?;
-        let response = self
-            .read(link, "fineract.product", format!("/loanproducts/{id}"))
-            .await?;
+        let response = self.read(link, "fineract.product", format!("/loanproducts/{id}")).await?;
         let product = read(&Object::from_bytes(response.body())?)?;
         if same_id(&product.product_id, id) {
             Ok(product)
         } else {
-            Err(unreadable(format!(
-                "asked for loan product {id}, got {}",
-                product.product_id
-            )))
+            Err(unreadable(format!("asked for loan product {id}, got {}", product.product_id)))
         }
     }
 
-    pub(crate) async fn read_products(
-        &self,
-        link: &CoreLink,
-    ) -> Result<Vec<CoreProduct>, CoreError> {
-        let response = self
-            .read(link, "fineract.products", "/loanproducts")
-            .await?;
+    pub(crate) async fn read_products(&self, link: &CoreLink) -> Result<Vec<CoreProduct>, CoreError> {
+        let response = self.read(link, "fineract.products", "/loanproducts").await?;
         read_rows(response.body(), read)
     }
 }
 
 /// Reads a plain list. A row that cannot be read is left out and logged, so that one odd row does not hide the others; when
 /// no row can be read, that is the answer.
-pub(crate) fn read_rows<T>(
-    body: &[u8],
-    read: impl Fn(&Object<'_>) -> Result<T, CoreError>,
-) -> Result<Vec<T>, CoreError> {
+pub(crate) fn read_rows<T>(body: &[u8], read: impl Fn(&Object<'_>) -> Result<T, CoreError>) -> Result<Vec<T>, CoreError> {
     let text = std::str::from_utf8(body).map_err(|_| unreadable("not UTF-8"))?;
     let mut rows = Vec::new();
     let mut first_error = None;
@@ -67,22 +50,14 @@ pub(crate) fn read_rows<T>(
 
 fn read(product: &Object<'_>) -> Result<CoreProduct, CoreError> {
     Ok(CoreProduct {
-        product_id: product
-            .id("id")
-            .ok_or_else(|| unreadable("the loan product has no id"))?,
+        product_id: product.id("id").ok_or_else(|| unreadable("the loan product has no id"))?,
         name: product.text("name").unwrap_or_default(),
         // Computed by the host from the closing date; where it does not say, the product is not closed.
-        active: product
-            .text("status")
-            .is_none_or(|status| status == "loanProduct.active"),
-        currency: product
-            .object("currency")?
-            .and_then(|c| c.text("code"))
-            .ok_or_else(|| unreadable("the loan product has no currency code"))?,
+        active: product.text("status").is_none_or(|status| status == "loanProduct.active"),
+        currency: product.object("currency")?.and_then(|c| c.text("code")).ok_or_else(|| unreadable("the loan product has no currency code"))?,
         min: product.money("minPrincipal")?,
         max: product.money("maxPrincipal")?,
-        several_disbursements: product.flag("multiDisburseLoan")?
-            || product.flag("disallowExpectedDisbursements")?,
+        several_disbursements: product.flag("multiDisburseLoan")? || product.flag("disallowExpectedDisbursements")?,
         date_must_match: product.flag("syncExpectedWithDisbursementDate")?,
     })
 }
@@ -115,21 +90,9 @@ mod tests {
     #[test]
     fn the_flags_that_allow_a_second_disbursement_are_seen() {
         let one = |member: &str| read(&Object::read(&edited(PRODUCT, member)).unwrap());
-        assert!(
-            one(r#""multiDisburseLoan":true"#)
-                .unwrap()
-                .several_disbursements
-        );
-        assert!(
-            one(r#""disallowExpectedDisbursements":true"#)
-                .unwrap()
-                .several_disbursements
-        );
-        assert!(
-            one(r#""syncExpectedWithDisbursementDate":true"#)
-                .unwrap()
-                .date_must_match
-        );
+        assert!(one(r#""multiDisburseLoan":true"#).unwrap().several_disbursements);
+        assert!(one(r#""disallowExpectedDisbursements":true"#).unwrap().several_disbursements);
+        assert!(one(r#""syncExpectedWithDisbursementDate":true"#).unwrap().date_must_match);
         assert!(!one(r#""status":"loanProduct.inActive""#).unwrap().active);
         assert!(one(r#""multiDisburseLoan":"often""#).is_err());
     }
@@ -140,13 +103,7 @@ mod tests {
         assert_eq!(run(host.core().read_products(&link())).unwrap().len(), 1);
         for body in ["[{\"id\":5}]", "{}", "<html>", "", "[1"] {
             let host = Host::answering([(200, body.to_owned())]);
-            assert!(
-                matches!(
-                    run(host.core().read_products(&link())),
-                    Err(CoreError::Unreadable(_))
-                ),
-                "{body}"
-            );
+            assert!(matches!(run(host.core().read_products(&link())), Err(CoreError::Unreadable(_))), "{body}");
         }
         let host = Host::answering([(200, "[]".to_owned())]);
         assert_eq!(run(host.core().read_products(&link())), Ok(vec![]));

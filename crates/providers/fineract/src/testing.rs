@@ -71,10 +71,7 @@ pub(crate) fn envelope(outer: &str, inner: Option<&str>) -> String {
 
 /// An answer.
 pub(crate) fn answer(status: u16, body: &str) -> Response<Bytes> {
-    Response::builder()
-        .status(status)
-        .body(Bytes::from(body.to_owned()))
-        .unwrap()
+    Response::builder().status(status).body(Bytes::from(body.to_owned())).unwrap()
 }
 
 /// A host that answers from a list and keeps what it was asked.
@@ -86,11 +83,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn answering(answers: impl IntoIterator<Item = (u16, String)>) -> Arc<Self> {
-        Self::with(
-            answers
-                .into_iter()
-                .map(|(status, body)| Ok(answer(status, &body))),
-        )
+        Self::with(answers.into_iter().map(|(status, body)| Ok(answer(status, &body))))
     }
 
     pub(crate) fn failing(error: CallError) -> Arc<Self> {
@@ -104,13 +97,8 @@ impl Host {
         Self::with([Ok(response)])
     }
 
-    pub(crate) fn with(
-        answers: impl IntoIterator<Item = Result<Response<Bytes>, CallError>>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            answers: Mutex::new(answers.into_iter().collect()),
-            sent: Mutex::default(),
-        })
+    pub(crate) fn with(answers: impl IntoIterator<Item = Result<Response<Bytes>, CallError>>) -> Arc<Self> {
+        Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), sent: Mutex::default() })
     }
 
     pub(crate) fn core(self: &Arc<Self>) -> Fineract {
@@ -126,11 +114,7 @@ impl Host {
 impl Transport for Host {
     async fn call(&self, call: Call) -> Result<Response<Bytes>, CallError> {
         self.sent.lock().unwrap().push(call);
-        self.answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_else(|| Err(CallError::NoAnswer("the script has ended".into())))
+        self.answers.lock().unwrap().pop_front().unwrap_or_else(|| Err(CallError::NoAnswer("the script has ended".into())))
     }
 }
 
@@ -149,10 +133,7 @@ pub(crate) fn link() -> CoreLink {
 
 /// Runs one question to its end.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// Names that the readers look for, so that random documents get past the first look.
@@ -205,32 +186,15 @@ pub(crate) fn any_json() -> impl Strategy<Value = String> {
         any::<bool>().prop_map(|b| b.to_string()),
         any::<i64>().prop_map(|n| n.to_string()),
         (any::<i32>(), 0u32..2_000_000, -30i32..30).prop_map(|(n, f, e)| format!("{n}.{f}e{e}")),
-        prop::sample::select(vec![
-            "734",
-            "734.0",
-            "200",
-            "300",
-            "1",
-            "\"734\"",
-            "[2026,11,20]",
-            "\"2026-11-20\"",
-            "15000.000000"
-        ])
-        .prop_map(str::to_owned),
+        prop::sample::select(vec!["734", "734.0", "200", "300", "1", "\"734\"", "[2026,11,20]", "\"2026-11-20\"", "15000.000000"])
+            .prop_map(str::to_owned),
         ".{0,12}".prop_map(|s| serde_json::to_string(&s).unwrap()),
     ];
     leaf.prop_recursive(4, 48, 6, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6)
-                .prop_map(|items| format!("[{}]", items.join(","))),
-            prop::collection::vec((loan_key(), inner), 0..8).prop_map(|members| format!(
-                "{{{}}}",
-                members
-                    .into_iter()
-                    .map(|(k, v)| format!("\"{k}\":{v}"))
-                    .collect::<Vec<_>>()
-                    .join(",")
-            )),
+            prop::collection::vec(inner.clone(), 0..6).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec((loan_key(), inner), 0..8)
+                .prop_map(|members| format!("{{{}}}", members.into_iter().map(|(k, v)| format!("\"{k}\":{v}")).collect::<Vec<_>>().join(","))),
         ]
     })
 }

@@ -26,9 +26,7 @@ impl<'a> Object<'a> {
         if !text.trim_start().starts_with('{') {
             return Err(unreadable(format!("not a JSON object: {}", excerpt(text))));
         }
-        serde_json::from_str(text)
-            .map(|members| Self { members })
-            .map_err(|e| unreadable(format!("broken JSON: {e}")))
+        serde_json::from_str(text).map(|members| Self { members }).map_err(|e| unreadable(format!("broken JSON: {e}")))
     }
 
     /// Reads an object from bytes.
@@ -39,10 +37,7 @@ impl<'a> Object<'a> {
 
     /// The raw token of a member that is there and is not null.
     pub(crate) fn token(&self, key: &str) -> Option<&'a str> {
-        self.members
-            .get(key)
-            .map(|raw| raw.get().trim())
-            .filter(|token| *token != "null")
+        self.members.get(key).map(|raw| raw.get().trim()).filter(|token| *token != "null")
     }
 
     /// Whether the member is there and is not null.
@@ -52,11 +47,7 @@ impl<'a> Object<'a> {
 
     /// A member that is an object. A member of another shape is unreadable, an absent one is `None`.
     pub(crate) fn object(&self, key: &str) -> Result<Option<Object<'a>>, CoreError> {
-        self.token(key)
-            .map(|token| {
-                Object::read(token).map_err(|_| unreadable(format!("{key} is not an object")))
-            })
-            .transpose()
+        self.token(key).map(|token| Object::read(token).map_err(|_| unreadable(format!("{key} is not an object")))).transpose()
     }
 
     /// A member that is an object, where any other shape counts as absent: for hints and errors.
@@ -66,9 +57,7 @@ impl<'a> Object<'a> {
 
     /// A member that is an array.
     pub(crate) fn array(&self, key: &str) -> Result<Option<Vec<&'a str>>, CoreError> {
-        self.token(key)
-            .map(|token| array(token).map_err(|_| unreadable(format!("{key} is not a list"))))
-            .transpose()
+        self.token(key).map(|token| array(token).map_err(|_| unreadable(format!("{key} is not a list")))).transpose()
     }
 
     /// Text: a string, or a number as it stands. Blank text counts as absent.
@@ -85,18 +74,12 @@ impl<'a> Object<'a> {
 
     /// An id: a whole number that is not negative, written as a number, a string or a double (`734`, `"734"`, `734.0`).
     pub(crate) fn id(&self, key: &str) -> Option<String> {
-        self.text(key)
-            .as_deref()
-            .and_then(whole_number)
-            .map(|n| n.to_string())
+        self.text(key).as_deref().and_then(whole_number).map(|n| n.to_string())
     }
 
     /// A small whole number such as a status id.
     pub(crate) fn small(&self, key: &str) -> Option<u16> {
-        self.text(key)
-            .as_deref()
-            .and_then(whole_number)
-            .and_then(|n| u16::try_from(n).ok())
+        self.text(key).as_deref().and_then(whole_number).and_then(|n| u16::try_from(n).ok())
     }
 
     /// An amount. Absent is `None`; one that is no amount, or has more than two significant places, is unreadable.
@@ -104,14 +87,9 @@ impl<'a> Object<'a> {
         let Some(token) = self.token(key) else {
             return Ok(None);
         };
-        let text = self
-            .text(key)
-            .ok_or_else(|| unreadable(format!("{key} is not an amount: {}", excerpt(token))))?;
-        let plain = plain_decimal(&text)
-            .ok_or_else(|| unreadable(format!("{key} is not an amount: {}", excerpt(token))))?;
-        Money::parse(&plain)
-            .map(Some)
-            .map_err(|e| unreadable(format!("{key} ({}): {e}", excerpt(token))))
+        let text = self.text(key).ok_or_else(|| unreadable(format!("{key} is not an amount: {}", excerpt(token))))?;
+        let plain = plain_decimal(&text).ok_or_else(|| unreadable(format!("{key} is not an amount: {}", excerpt(token))))?;
+        Money::parse(&plain).map(Some).map_err(|e| unreadable(format!("{key} ({}): {e}", excerpt(token))))
     }
 
     /// A date: `[yyyy, m, d]`, or a string that begins with `yyyy-mm-dd`. Absent is `None`, anything else unreadable.
@@ -119,9 +97,7 @@ impl<'a> Object<'a> {
         let Some(token) = self.token(key) else {
             return Ok(None);
         };
-        date(token)
-            .map(Some)
-            .ok_or_else(|| unreadable(format!("{key} is not a date: {}", excerpt(token))))
+        date(token).map(Some).ok_or_else(|| unreadable(format!("{key} is not a date: {}", excerpt(token))))
     }
 
     /// A switch: true, false, or those words as strings. Absent is false; anything else is unreadable, because a switch that
@@ -130,10 +106,7 @@ impl<'a> Object<'a> {
         match self.token(key) {
             None | Some("false" | "\"false\"" | "0" | "\"\"") => Ok(false),
             Some("true" | "\"true\"" | "1") => Ok(true),
-            Some(other) => Err(unreadable(format!(
-                "{key} is neither true nor false: {}",
-                excerpt(other)
-            ))),
+            Some(other) => Err(unreadable(format!("{key} is neither true nor false: {}", excerpt(other)))),
         }
     }
 }
@@ -143,18 +116,13 @@ pub(crate) fn array(text: &str) -> Result<Vec<&str>, CoreError> {
     if !text.trim_start().starts_with('[') {
         return Err(unreadable(format!("not a JSON list: {}", excerpt(text))));
     }
-    let items: Vec<&RawValue> =
-        serde_json::from_str(text).map_err(|e| unreadable(format!("broken JSON: {e}")))?;
+    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| unreadable(format!("broken JSON: {e}")))?;
     Ok(items.into_iter().map(RawValue::get).collect())
 }
 
 /// The beginning of a text, for messages: bounded, on one line.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut out: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         out.push('…');
     }
@@ -187,23 +155,10 @@ fn plain_decimal(text: &str) -> Option<String> {
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return Some(text.to_owned());
     };
-    let exponent: i32 = exponent
-        .strip_prefix('+')
-        .unwrap_or(exponent)
-        .parse()
-        .ok()
-        .filter(|e: &i32| e.abs() <= 40)?;
-    let (sign, digits) = mantissa
-        .strip_prefix('-')
-        .map_or(("", mantissa), |rest| ("-", rest));
+    let exponent: i32 = exponent.strip_prefix('+').unwrap_or(exponent).parse().ok().filter(|e: &i32| e.abs() <= 40)?;
+    let (sign, digits) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty()
-        || whole.len() + fraction.len() > 60
-        || !whole
-            .bytes()
-            .chain(fraction.bytes())
-            .all(|b| b.is_ascii_digit())
-    {
+    if whole.is_empty() || whole.len() + fraction.len() > 60 || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
         return None;
     }
     let all = format!("{whole}{fraction}");
@@ -218,11 +173,7 @@ fn plain_decimal(text: &str) -> Option<String> {
 
 fn date(token: &str) -> Option<NaiveDate> {
     if token.starts_with('[') {
-        let parts: Vec<u32> = array(token)
-            .ok()?
-            .into_iter()
-            .map(|part| part.parse().ok())
-            .collect::<Option<_>>()?;
+        let parts: Vec<u32> = array(token).ok()?.into_iter().map(|part| part.parse().ok()).collect::<Option<_>>()?;
         // A local date-time has the same first three places.
         let [year, month, day, ..] = parts.as_slice() else {
             return None;
@@ -256,29 +207,16 @@ mod tests {
         assert_eq!(o.money("g").unwrap(), None);
         assert_eq!(o.money("absent").unwrap(), None);
         for key in ["e", "f", "i", "j", "k"] {
-            assert!(
-                matches!(o.money(key), Err(CoreError::Unreadable(_))),
-                "{key}"
-            );
+            assert!(matches!(o.money(key), Err(CoreError::Unreadable(_))), "{key}");
         }
     }
 
     #[test]
     fn ids_are_read_from_numbers_strings_and_doubles() {
-        let o = Object::read(
-            r#"{"a":734,"b":"734","c":734.0,"d":1.2345678E7,"e":734.5,"f":-1,"g":{},"h":""}"#,
-        )
-        .unwrap();
-        for (key, id) in [
-            ("a", Some("734")),
-            ("b", Some("734")),
-            ("c", Some("734")),
-            ("d", Some("12345678")),
-            ("e", None),
-            ("f", None),
-            ("g", None),
-            ("h", None),
-        ] {
+        let o = Object::read(r#"{"a":734,"b":"734","c":734.0,"d":1.2345678E7,"e":734.5,"f":-1,"g":{},"h":""}"#).unwrap();
+        for (key, id) in
+            [("a", Some("734")), ("b", Some("734")), ("c", Some("734")), ("d", Some("12345678")), ("e", None), ("f", None), ("g", None), ("h", None)]
+        {
             assert_eq!(o.id(key).as_deref(), id, "{key}");
         }
     }
@@ -306,20 +244,8 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_unreadable() {
-        for text in [
-            "",
-            "[]",
-            "null",
-            "<html></html>",
-            "{\"a\":",
-            "12",
-            "\"{}\"",
-            "{\"a\":1}x",
-        ] {
-            assert!(
-                matches!(Object::read(text), Err(CoreError::Unreadable(_))),
-                "{text}"
-            );
+        for text in ["", "[]", "null", "<html></html>", "{\"a\":", "12", "\"{}\"", "{\"a\":1}x"] {
+            assert!(matches!(Object::read(text), Err(CoreError::Unreadable(_))), "{text}");
         }
     }
 

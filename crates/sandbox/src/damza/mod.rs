@@ -101,14 +101,8 @@ impl DamzaSim {
 
     /// Sets where an account's delivery reports go. `false`: no account has that user name.
     pub fn set_report_url(&mut self, username: &str, url: &str) -> bool {
-        let account = self
-            .options
-            .accounts
-            .iter_mut()
-            .find(|account| account.username == username);
-        account
-            .map(|account| account.report_url = Some(url.to_owned()))
-            .is_some()
+        let account = self.options.accounts.iter_mut().find(|account| account.username == username);
+        account.map(|account| account.report_url = Some(url.to_owned())).is_some()
     }
 
     /// The accounts, with their balances.
@@ -139,24 +133,14 @@ impl DamzaSim {
     fn account_of(&self, request: &Request) -> Option<usize> {
         let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, key) = value.split_once(' ')?;
-        let position = self
-            .options
-            .accounts
-            .iter()
-            .position(|account| account.api_key == key.trim())?;
+        let position = self.options.accounts.iter().position(|account| account.api_key == key.trim())?;
         scheme.eq_ignore_ascii_case("bearer").then_some(position)
     }
     fn status(&self, request: &Request, message_id: &str) -> Response {
-        let Some(account) = self
-            .account_of(request)
-            .and_then(|index| self.options.accounts.get(index))
-        else {
+        let Some(account) = self.account_of(request).and_then(|index| self.options.accounts.get(index)) else {
             return refusal(401, "INVALID_CREDENTIALS", "Unknown API key", "");
         };
-        let message = self
-            .by_id
-            .get(message_id)
-            .and_then(|&index| self.messages.get(index));
+        let message = self.by_id.get(message_id).and_then(|&index| self.messages.get(index));
         let Some(message) = message.filter(|message| message.api_key == account.api_key) else {
             return refusal(404, "NOT_FOUND", "No such message", "");
         };
@@ -169,10 +153,7 @@ impl DamzaSim {
     }
 
     fn balance(&self, request: &Request) -> Response {
-        match self
-            .account_of(request)
-            .and_then(|index| self.options.accounts.get(index))
-        {
+        match self.account_of(request).and_then(|index| self.options.accounts.get(index)) {
             Some(account) => {
                 let body = json!({ "balance": decimal(account.balance_cents), "currency": "KES" });
                 json_response(200, body.to_string())
@@ -225,42 +206,28 @@ impl Simulator for DamzaSim {
         }
         if let Some(&seconds) = REPEATS.get(made) {
             let at = after(now, Duration::from_secs(seconds));
-            self.leave(
-                at,
-                delivery.request.clone(),
-                delivery.what.clone(),
-                made + 1,
-            );
+            self.leave(at, delivery.request.clone(), delivery.what.clone(), made + 1);
         }
     }
 }
 
 fn decimal(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
-    format!(
-        "{sign}{}.{:02}",
-        cents.unsigned_abs() / 100,
-        cents.unsigned_abs() % 100
-    )
+    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
 }
 
 /// With the offset, as the contract's samples: `2025-01-15T09:31:02+03:00`.
 fn nairobi(at: DateTime<Utc>) -> String {
     match FixedOffset::east_opt(3 * 3600) {
-        Some(offset) => at
-            .with_timezone(&offset)
-            .to_rfc3339_opts(SecondsFormat::Secs, false),
+        Some(offset) => at.with_timezone(&offset).to_rfc3339_opts(SecondsFormat::Secs, false),
         None => at.to_rfc3339(),
     }
 }
 
 fn json_response(status: u16, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body.into());
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -53,14 +53,7 @@ pub struct DamzaFaults {
 
 impl Default for DamzaOptions {
     fn default() -> Self {
-        Self {
-            accounts: vec![DamzaAccount::new(
-                "abcsacco",
-                "sim-password",
-                "sim-damza-key",
-            )],
-            magic_numbers: true,
-        }
+        Self { accounts: vec![DamzaAccount::new("abcsacco", "sim-password", "sim-damza-key")], magic_numbers: true }
     }
 }
 

@@ -39,59 +39,27 @@ pub(super) enum Fate {
 impl DamzaSim {
     /// What will be reported, and when (SMS contract 7).
     pub(super) fn plan(&mut self, now: DateTime<Utc>, index: usize, fate: Fate) {
-        let last = if self.chance.per_mille(self.faults.report_twice) {
-            2
-        } else {
-            1
-        };
-        let stage = |status, reports| Stage {
-            status,
-            error: None,
-            reports,
-        };
-        let failed = |status, error| Stage {
-            status,
-            error: Some(error),
-            reports: last,
-        };
+        let last = if self.chance.per_mille(self.faults.report_twice) { 2 } else { 1 };
+        let stage = |status, reports| Stage { status, error: None, reports };
+        let failed = |status, error| Stage { status, error: Some(error), reports: last };
         let stages: Vec<(u64, Stage)> = match fate {
             Fate::Delivered => vec![(1_000, stage("SENT", 1)), (3_000, stage("DELIVERED", last))],
-            Fate::Failed => vec![
-                (1_000, stage("SENT", 1)),
-                (3_000, failed("FAILED", "UserDoesNotExist")),
-            ],
+            Fate::Failed => vec![(1_000, stage("SENT", 1)), (3_000, failed("FAILED", "UserDoesNotExist"))],
             Fate::BufferedThenDelivered => {
-                vec![
-                    (1_000, stage("SENT", 1)),
-                    (2_000, stage("BUFFERED", 1)),
-                    (20_000, stage("DELIVERED", last)),
-                ]
+                vec![(1_000, stage("SENT", 1)), (2_000, stage("BUFFERED", 1)), (20_000, stage("DELIVERED", last))]
             }
-            Fate::Expired => vec![
-                (1_000, stage("SENT", 1)),
-                (5_000, failed("EXPIRED", "Expired")),
-            ],
+            Fate::Expired => vec![(1_000, stage("SENT", 1)), (5_000, failed("EXPIRED", "Expired"))],
             Fate::Silent => vec![(1_000, stage("SENT", 0)), (3_000, stage("DELIVERED", 0))],
             Fate::TwiceThenLateFailure => vec![
                 (1_000, stage("SENT", 1)),
                 (3_000, stage("DELIVERED", 2)),
-                (
-                    8_000,
-                    Stage {
-                        status: "FAILED",
-                        error: Some("DeliveryFailure"),
-                        reports: 1,
-                    },
-                ),
+                (8_000, Stage { status: "FAILED", error: Some("DeliveryFailure"), reports: 1 }),
             ],
             Fate::ReportFirst => vec![(0, stage("SENT", 1)), (500, stage("DELIVERED", last))],
         };
         for (millis, stage) in stages {
             let id = self.next_id();
-            self.agenda.insert(
-                (after(now, Duration::from_millis(millis)), id),
-                (index, stage),
-            );
+            self.agenda.insert((after(now, Duration::from_millis(millis)), id), (index, stage));
         }
     }
 
@@ -113,8 +81,7 @@ impl DamzaSim {
         };
         let text = &mut message.text;
         if stage.status == "DELIVERED" {
-            self.phones
-                .inbox_push(at, &text.recipient, &text.sender_id, &text.message);
+            self.phones.inbox_push(at, &text.recipient, &text.sender_id, &text.message);
         }
         // A failure reported after the delivery does not take the text back.
         if text.status != "DELIVERED" {
@@ -128,19 +95,10 @@ impl DamzaSim {
         });
         let body = Bytes::from(body.to_string());
         let what = format!("report {} for {}", stage.status, text.message_id);
-        let account = self
-            .options
-            .accounts
-            .iter()
-            .find(|account| account.api_key == message.api_key);
-        let url = account
-            .and_then(|account| account.report_url.as_deref())
-            .and_then(|url| url.parse::<Uri>().ok());
+        let account = self.options.accounts.iter().find(|account| account.api_key == message.api_key);
+        let url = account.and_then(|account| account.report_url.as_deref()).and_then(|url| url.parse::<Uri>().ok());
         let Some(url) = url else { return };
-        let signature = hex::encode(hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, message.api_key.as_bytes()),
-            &body,
-        ));
+        let signature = hex::encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, message.api_key.as_bytes()), &body));
         let Ok(signature) = HeaderValue::from_str(&signature) else {
             return;
         };
@@ -148,41 +106,19 @@ impl DamzaSim {
             let mut request = Request::new(body.clone());
             *request.method_mut() = Method::POST;
             *request.uri_mut() = url.clone();
-            request
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            request.headers_mut().insert(
-                HeaderName::from_static("x-damza-signature"),
-                signature.clone(),
-            );
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(HeaderName::from_static("x-damza-signature"), signature.clone());
             self.leave(at, request, what.clone(), 0);
         }
     }
 
-    pub(super) fn leave(
-        &mut self,
-        at: DateTime<Utc>,
-        request: Request,
-        what: String,
-        repeats: usize,
-    ) {
+    pub(super) fn leave(&mut self, at: DateTime<Utc>, request: Request, what: String, repeats: usize) {
         let id = self.next_id();
         self.repeats.insert(id, repeats);
-        self.outbox.insert(
-            (at, id),
-            Delivery {
-                id,
-                at,
-                request,
-                what,
-            },
-        );
+        self.outbox.insert((at, id), Delivery { id, at, request, what });
     }
 }
 
 pub(super) fn after(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(by)
-        .ok()
-        .and_then(|by| at.checked_add_signed(by))
-        .unwrap_or(at)
+    TimeDelta::from_std(by).ok().and_then(|by| at.checked_add_signed(by)).unwrap_or(at)
 }

@@ -9,11 +9,7 @@ const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 pub fn segments(text: &str) -> u32 {
     match text.chars().map(septets).collect::<Option<Vec<usize>>>() {
         Some(widths) => parts(&widths, 160, 153),
-        None => parts(
-            &text.chars().map(char::len_utf16).collect::<Vec<_>>(),
-            70,
-            67,
-        ),
+        None => parts(&text.chars().map(char::len_utf16).collect::<Vec<_>>(), 70, 67),
     }
 }
 
@@ -69,12 +65,7 @@ mod tests {
             (String::new(), 1),
         ];
         for (text, expected) in table {
-            assert_eq!(
-                segments(&text),
-                expected,
-                "{} characters",
-                text.chars().count()
-            );
+            assert_eq!(segments(&text), expected, "{} characters", text.chars().count());
         }
     }
 }

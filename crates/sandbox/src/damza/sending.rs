@@ -40,66 +40,30 @@ impl DamzaSim {
     pub(super) fn send(&mut self, now: DateTime<Utc>, request: &Request) -> Reply {
         let slow = self.chance.per_mille(self.faults.slow);
         let longest = u64::try_from(self.faults.slow_up_to.as_millis()).unwrap_or(u64::MAX - 1);
-        let delay = Duration::from_millis(if slow {
-            self.chance.below(longest.saturating_add(1))
-        } else {
-            0
-        });
+        let delay = Duration::from_millis(if slow { self.chance.below(longest.saturating_add(1)) } else { 0 });
         if self.chance.per_mille(self.faults.dropped) {
-            return Reply {
-                response: None,
-                delay,
-            };
+            return Reply { response: None, delay };
         }
         if self.chance.per_mille(self.faults.down) {
-            return Reply {
-                response: Some(refusal(503, "GATEWAY_ERROR", "Service unavailable", "")),
-                delay,
-            };
+            return Reply { response: Some(refusal(503, "GATEWAY_ERROR", "Service unavailable", "")), delay };
         }
         if self.chance.per_mille(self.faults.rate_limited) {
             let mut response = refusal(429, "RATE_LIMITED", "Too many requests", "");
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("2"));
-            return Reply {
-                response: Some(response),
-                delay,
-            };
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            return Reply { response: Some(response), delay };
         }
         let Ok(send) = serde_json::from_slice::<Send>(request.body()) else {
-            return Reply {
-                response: Some(refusal(
-                    400,
-                    "EMPTY_MESSAGE",
-                    "The body is not a message",
-                    "",
-                )),
-                delay,
-            };
+            return Reply { response: Some(refusal(400, "EMPTY_MESSAGE", "The body is not a message", "")), delay };
         };
         let lost = self.chance.per_mille(self.faults.answer_lost);
         let digits = self.magic_digits(&send.recipient);
         match self.take(now, request, &send, digits.as_deref()) {
-            Err(response) => Reply {
-                response: Some(*response),
-                delay,
-            },
-            Ok((_, true)) if lost || digits.as_deref() == Some("211") => Reply {
-                response: None,
-                delay,
-            },
+            Err(response) => Reply { response: Some(*response), delay },
+            Ok((_, true)) if lost || digits.as_deref() == Some("211") => Reply { response: None, delay },
             Ok((answer, fresh)) => {
                 let overtaken = fresh && digits.as_deref() == Some("212");
-                let delay = if overtaken {
-                    delay + Duration::from_secs(2)
-                } else {
-                    delay
-                };
-                Reply {
-                    response: Some(json_response(200, answer)),
-                    delay,
-                }
+                let delay = if overtaken { delay + Duration::from_secs(2) } else { delay };
+                Reply { response: Some(json_response(200, answer)), delay }
             }
         }
     }
@@ -107,33 +71,18 @@ impl DamzaSim {
     /// The last three digits, when they have a meaning.
     fn magic_digits(&self, recipient: &str) -> Option<String> {
         let digits = recipient.get(recipient.len().checked_sub(3)?..)?;
-        (self.options.magic_numbers
-            && matches!(digits.as_bytes(), [b'2', b'0'..=b'1', b'0'..=b'9']))
-        .then(|| digits.to_owned())
+        (self.options.magic_numbers && matches!(digits.as_bytes(), [b'2', b'0'..=b'1', b'0'..=b'9'])).then(|| digits.to_owned())
     }
 
     /// Takes a message or refuses it. `true`: it is new; `false`: its first answer is given again.
-    fn take(
-        &mut self,
-        now: DateTime<Utc>,
-        request: &Request,
-        send: &Send,
-        digits: Option<&str>,
-    ) -> Result<(Bytes, bool), Box<Response>> {
-        let refuse = |status, code, message: &str| {
-            Err(Box::new(refusal(status, code, message, &send.reference)))
-        };
+    fn take(&mut self, now: DateTime<Utc>, request: &Request, send: &Send, digits: Option<&str>) -> Result<(Bytes, bool), Box<Response>> {
+        let refuse = |status, code, message: &str| Err(Box::new(refusal(status, code, message, &send.reference)));
         let position = self.account_of(request);
-        let Some(account) = position.and_then(|position| self.options.accounts.get(position))
-        else {
+        let Some(account) = position.and_then(|position| self.options.accounts.get(position)) else {
             return refuse(401, "INVALID_CREDENTIALS", "Unknown API key");
         };
         if send.username == "nobalance" {
-            return refuse(
-                402,
-                "INSUFFICIENT_BALANCE",
-                "The account has too little money",
-            );
+            return refuse(402, "INSUFFICIENT_BALANCE", "The account has too little money");
         }
         if account.username != send.username || account.password != send.password {
             return refuse(401, "INVALID_CREDENTIALS", "Unknown user name or password");
@@ -141,11 +90,7 @@ impl DamzaSim {
         let (api_key, balance) = (account.api_key.clone(), account.balance_cents);
         let registered = account.senders.is_empty() || account.senders.contains(&send.sender_id);
         if !registered || send.sender_id == "NOTREG" || send.sender_id.is_empty() {
-            return refuse(
-                403,
-                "INVALID_SENDER",
-                "Sender id is not active for this account",
-            );
+            return refuse(403, "INVALID_SENDER", "Sender id is not active for this account");
         }
         if send.message.trim().is_empty() {
             return refuse(400, "EMPTY_MESSAGE", "The message is empty");
@@ -158,11 +103,7 @@ impl DamzaSim {
             return Ok((answer, false));
         }
         if !is_kenyan_mobile(&send.recipient) || digits == Some("202") {
-            return refuse(
-                400,
-                "INVALID_RECIPIENT",
-                "The recipient is not a mobile number",
-            );
+            return refuse(400, "INVALID_RECIPIENT", "The recipient is not a mobile number");
         }
         match digits {
             Some("203") => return refuse(422, "BLACKLISTED", "The recipient opted out"),
@@ -172,14 +113,9 @@ impl DamzaSim {
         }
         let cost = CENTS_PER_PART.saturating_mul(i64::from(parts));
         if balance < cost {
-            return refuse(
-                402,
-                "INSUFFICIENT_BALANCE",
-                "The account has too little money",
-            );
+            return refuse(402, "INSUFFICIENT_BALANCE", "The account has too little money");
         }
-        if let Some(account) = position.and_then(|position| self.options.accounts.get_mut(position))
-        {
+        if let Some(account) = position.and_then(|position| self.options.accounts.get_mut(position)) {
             account.balance_cents = account.balance_cents.saturating_sub(cost);
         }
         let answer = self.keep(now, send, api_key, parts, cost);
@@ -189,41 +125,21 @@ impl DamzaSim {
     }
 
     /// The first answer to this reference within 24 hours; another text under it is refused.
-    fn answered_before(
-        &self,
-        now: DateTime<Utc>,
-        api_key: &str,
-        send: &Send,
-    ) -> Result<Option<Bytes>, Box<Response>> {
+    fn answered_before(&self, now: DateTime<Utc>, api_key: &str, send: &Send) -> Result<Option<Bytes>, Box<Response>> {
         let key = (api_key.to_owned(), send.reference.clone());
-        let known = self
-            .by_reference
-            .get(&key)
-            .and_then(|&index| self.messages.get(index));
+        let known = self.by_reference.get(&key).and_then(|&index| self.messages.get(index));
         let fresh = |message: &&Message| now - message.text.at < TimeDelta::hours(REFERENCE_HOURS);
         let Some(known) = known.filter(fresh).filter(|_| !send.reference.is_empty()) else {
             return Ok(None);
         };
         if known.text.message != send.message || known.text.recipient != send.recipient {
             let message = "Another message has this reference";
-            return Err(Box::new(refusal(
-                409,
-                "DUPLICATE_REFERENCE",
-                message,
-                &send.reference,
-            )));
+            return Err(Box::new(refusal(409, "DUPLICATE_REFERENCE", message, &send.reference)));
         }
         Ok(Some(known.answer.clone()))
     }
 
-    fn keep(
-        &mut self,
-        now: DateTime<Utc>,
-        send: &Send,
-        api_key: String,
-        parts: u32,
-        cost: i64,
-    ) -> Bytes {
+    fn keep(&mut self, now: DateTime<Utc>, send: &Send, api_key: String, parts: u32, cost: i64) -> Bytes {
         let index = self.messages.len();
         let message_id = format!("DMZ-SIM-{:06}", index + 1);
         let body = json!({
@@ -244,13 +160,8 @@ impl DamzaSim {
             updated_at: now,
         };
         self.by_id.insert(message_id, index);
-        self.by_reference
-            .insert((api_key.clone(), send.reference.clone()), index);
-        self.messages.push(Message {
-            text,
-            api_key,
-            answer: answer.clone(),
-        });
+        self.by_reference.insert((api_key.clone(), send.reference.clone()), index);
+        self.messages.push(Message { text, api_key, answer: answer.clone() });
         answer
     }
 

@@ -53,10 +53,7 @@ impl Order {
         let initiator = fields.sized("InitiatorName", 1, 100)?;
         let credential = fields.sized("SecurityCredential", 1, 1000)?;
         let command = fields.text("CommandID").unwrap_or_default();
-        if !matches!(
-            command.as_str(),
-            "BusinessPayment" | "SalaryPayment" | "PromotionPayment"
-        ) {
+        if !matches!(command.as_str(), "BusinessPayment" | "SalaryPayment" | "PromotionPayment") {
             return Err("CommandID");
         }
         let cents = fields.whole_shillings("Amount")?;
@@ -69,24 +66,11 @@ impl Order {
         let timeout_url = fields.url("QueueTimeOutURL", production)?;
         let result_url = fields.url("ResultURL", production)?;
         for optional in ["Occassion", "Occasion"] {
-            if fields
-                .text(optional)
-                .is_some_and(|text| text.chars().count() > 100)
-            {
+            if fields.text(optional).is_some_and(|text| text.chars().count() > 100) {
                 return Err(optional);
             }
         }
-        Ok(Self {
-            originator,
-            initiator,
-            credential,
-            command,
-            cents,
-            shortcode,
-            msisdn,
-            timeout_url,
-            result_url,
-        })
+        Ok(Self { originator, initiator, credential, command, cents, shortcode, msisdn, timeout_url, result_url })
     }
 }
 
@@ -94,9 +78,7 @@ impl Order {
 fn originator_id(fields: &Fields<'_>) -> Result<String, &'static str> {
     const FIELD: &str = "OriginatorConversationID";
     let id = fields.sized(FIELD, 1, 36)?;
-    let plain = id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if plain { Ok(id) } else { Err(FIELD) }
 }
 
@@ -118,10 +100,7 @@ impl DarajaSim {
         if let Some(reply) = self.shortcode_outage(now, &order.shortcode) {
             return reply;
         }
-        let known = order
-            .originator
-            .as_ref()
-            .is_some_and(|id| self.book.by_originator.contains_key(id));
+        let known = order.originator.as_ref().is_some_and(|id| self.book.by_originator.contains_key(id));
         let plan = self.plan(&order, known);
         let delay = self.options.answer_delay + plan.slow;
         let before = match plan.door {
@@ -129,78 +108,41 @@ impl DarajaSim {
             Door::TokenRevoked => Some(self.revoke(&caller, Product::B2c)),
             Door::RefusedBefore => Some(server_error(&mut self.chance)),
             Door::DroppedBefore => {
-                return Reply {
-                    response: None,
-                    delay,
-                };
+                return Reply { response: None, delay };
             }
-            _ if self.too_fast(now, &order.shortcode) => {
-                Some(throttled(&mut self.chance, ThrottleForm::SpikeArrest))
-            }
+            _ if self.too_fast(now, &order.shortcode) => Some(throttled(&mut self.chance, ThrottleForm::SpikeArrest)),
             _ => None,
         };
         if let Some(response) = before {
-            return Reply {
-                response: Some(response),
-                delay,
-            };
+            return Reply { response: Some(response), delay };
         }
         let (door, early) = (plan.door, plan.early && !known);
-        let response = if known {
-            self.duplicate(now, &order)
-        } else {
-            self.accept(now, order, plan, request.body())
-        };
+        let response = if known { self.duplicate(now, &order) } else { self.accept(now, order, plan, request.body()) };
         let delay = if early { delay + OVERTAKEN_BY } else { delay };
         match door {
-            Door::DroppedAfter => Reply {
-                response: None,
-                delay,
-            },
-            Door::ErrorAfter => Reply {
-                response: Some(server_error(&mut self.chance)),
-                delay,
-            },
-            _ => Reply {
-                response: Some(response),
-                delay,
-            },
+            Door::DroppedAfter => Reply { response: None, delay },
+            Door::ErrorAfter => Reply { response: Some(server_error(&mut self.chance)), delay },
+            _ => Reply { response: Some(response), delay },
         }
     }
 
     fn read_order(&mut self, request: &Request, version: Version) -> Result<Order, Box<Response>> {
         if !is_json(request) {
             // The gateway cannot read the body and blames the first field, which may be fine.
-            let first = if version == Version::V3 {
-                "OriginatorConversationID"
-            } else {
-                "InitiatorName"
-            };
+            let first = if version == Version::V3 { "OriginatorConversationID" } else { "InitiatorName" };
             return Err(Box::new(invalid_field(&mut self.chance, first)));
         }
         let Some(fields) = Fields::parse(request.body()) else {
-            return Err(Box::new(error(
-                &mut self.chance,
-                400,
-                "400.002.05",
-                "Invalid Request Payload",
-            )));
+            return Err(Box::new(error(&mut self.chance, 400, "400.002.05", "Invalid Request Payload")));
         };
-        Order::read(&fields, version, self.options.production)
-            .map_err(|field| Box::new(invalid_field(&mut self.chance, field)))
+        Order::read(&fields, version, self.options.production).map_err(|field| Box::new(invalid_field(&mut self.chance, field)))
     }
 
     /// Script before magic number before dials.
     fn plan(&mut self, order: &Order, known: bool) -> Plan {
         let originator = order.originator.as_deref().unwrap_or_default();
         let scripted = self.scripts.for_payment(originator, &order.msisdn);
-        let fault = scripted.or_else(|| {
-            if known {
-                None
-            } else {
-                self.magic(&order.msisdn)
-            }
-        });
+        let fault = scripted.or_else(|| if known { None } else { self.magic(&order.msisdn) });
         match fault {
             Some(fault) => {
                 let mut plan = Plan::default();
@@ -216,14 +158,9 @@ impl DarajaSim {
             return None;
         }
         let counts = msisdn.ends_with("910") || msisdn.ends_with("918");
-        let earlier = if counts {
-            self.met.get(msisdn).copied().unwrap_or(0)
-        } else {
-            0
-        };
+        let earlier = if counts { self.met.get(msisdn).copied().unwrap_or(0) } else { 0 };
         if counts {
-            self.met
-                .insert(msisdn.to_owned(), earlier.saturating_add(1));
+            self.met.insert(msisdn.to_owned(), earlier.saturating_add(1));
         }
         magic_fault(msisdn, earlier)
     }
@@ -255,10 +192,7 @@ impl DarajaSim {
             200,
             &[
                 ("ConversationID", &conversation),
-                (
-                    "OriginatorConversationID",
-                    order.originator.as_deref().unwrap_or_default(),
-                ),
+                ("OriginatorConversationID", order.originator.as_deref().unwrap_or_default()),
                 ("ResponseCode", "1"),
                 ("ResponseDescription", &message),
             ],
@@ -267,16 +201,10 @@ impl DarajaSim {
 
     /// Takes the request into M-Pesa's queue. Credential, balance and recipient are not looked at yet.
     fn accept(&mut self, now: DateTime<Utc>, order: Order, plan: Plan, body: &Bytes) -> Response {
-        let originator = order
-            .originator
-            .unwrap_or_else(|| gateway_id(&mut self.chance));
+        let originator = order.originator.unwrap_or_else(|| gateway_id(&mut self.chance));
         let conversation = conversation_id(&mut self.chance, now);
         let waiting = ["Initiated", "Authorized", "Pending Authorized"];
-        let word = if plan.pending > Duration::ZERO {
-            None
-        } else {
-            self.chance.pick(&waiting).copied()
-        };
+        let word = if plan.pending > Duration::ZERO { None } else { self.chance.pick(&waiting).copied() };
         let process_at = self.processing_moment(now, &plan);
         let notice = plan.notice;
         let record = Record {
@@ -301,11 +229,7 @@ impl DarajaSim {
             result_url: order.result_url,
             timeout_url: order.timeout_url,
             // Kept only where it will be echoed.
-            request: if notice == Some(NoticeShape::Echo) {
-                body.clone()
-            } else {
-                Bytes::new()
-            },
+            request: if notice == Some(NoticeShape::Echo) { body.clone() } else { Bytes::new() },
             status_word: word.unwrap_or("Initiated"),
         };
         let index = self.book.add(record);
@@ -330,11 +254,7 @@ impl DarajaSim {
         if plan.early {
             return now;
         }
-        let queue = if plan.notice.is_some() {
-            self.options.notice_delay
-        } else {
-            Duration::ZERO
-        };
+        let queue = if plan.notice.is_some() { self.options.notice_delay } else { Duration::ZERO };
         later(now, queue + plan.pending + self.options.processing_delay)
     }
 
@@ -347,10 +267,7 @@ impl DarajaSim {
         let body = match shape {
             NoticeShape::Echo => record.request.clone(),
             NoticeShape::Envelope => {
-                let (originator, conversation) = (
-                    &payment.originator_conversation_id,
-                    &payment.conversation_id,
-                );
+                let (originator, conversation) = (&payment.originator_conversation_id, &payment.conversation_id);
                 let mut parts = ResultParts::new("17", originator, conversation, &placeholder(at));
                 parts.result_type = 1;
                 "The request timed out in the queue.".clone_into(&mut parts.result_desc);
@@ -409,21 +326,12 @@ impl DarajaSim {
         }
         let name = self.phones.name_of(&payment.msisdn).ok_or("2040")?;
         let receipt = self.receipts.next(at);
-        let money = ReceivedMoney {
-            receipt: receipt.clone(),
-            cents: payment.cents,
-            from: payment.shortcode.clone(),
-            at,
-            sent_back: None,
-        };
-        let balance = self
-            .phones
-            .credit(at, &payment.msisdn, money, self.options.customer)
-            .map_err(|refused| match refused {
-                CreditRefused::NotRegistered => "2040",
-                CreditRefused::DailyLimit => "4",
-                CreditRefused::MaximumBalance => "8",
-            })?;
+        let money = ReceivedMoney { receipt: receipt.clone(), cents: payment.cents, from: payment.shortcode.clone(), at, sent_back: None };
+        let balance = self.phones.credit(at, &payment.msisdn, money, self.options.customer).map_err(|refused| match refused {
+            CreditRefused::NotRegistered => "2040",
+            CreditRefused::DailyLimit => "4",
+            CreditRefused::MaximumBalance => "8",
+        })?;
         let reason = reason_of(&payment.command);
         let party = format!("{} - {name}", payment.msisdn);
         let leg = Leg {
@@ -440,19 +348,9 @@ impl DarajaSim {
         };
         till.post(leg.clone());
         if charge > 0 {
-            let account = if beside {
-                Account::Utility
-            } else {
-                Account::ChargesPaid
-            };
+            let account = if beside { Account::Utility } else { Account::ChargesPaid };
             let details = "B2C Payment Charge".to_owned();
-            till.post(Leg {
-                account,
-                details,
-                party: String::new(),
-                delta_cents: -charge,
-                ..leg
-            });
+            till.post(Leg { account, details, party: String::new(), delta_cents: -charge, ..leg });
         }
         let text = sms_text(&receipt, payment, &till.name, balance, at);
         self.phones.inbox_push(at, &payment.msisdn, "MPESA", &text);
@@ -466,11 +364,7 @@ impl DarajaSim {
     /// Writes the outcome down and sends the result as the plan says.
     fn settle(&mut self, at: DateTime<Utc>, index: usize, code: String) {
         let final_words = ["Declined", "Cancelled"];
-        let declined = self
-            .chance
-            .pick(&final_words)
-            .copied()
-            .unwrap_or("Declined");
+        let declined = self.chance.pick(&final_words).copied().unwrap_or("Declined");
         let Some(record) = self.book.records.get_mut(index) else {
             return;
         };
@@ -485,11 +379,7 @@ impl DarajaSim {
         }
         payment.result_code = Some(code);
         payment.settled_at = Some(at);
-        let (copies, early, extra) = (
-            record.plan.copies,
-            record.plan.early,
-            record.plan.result_delay,
-        );
+        let (copies, early, extra) = (record.plan.copies, record.plan.early, record.plan.result_delay);
         let url = record.result_url.clone();
         if copies == Copies::None {
             return;
@@ -497,16 +387,9 @@ impl DarajaSim {
         let Some(parts) = self.result_parts(at, index) else {
             return;
         };
-        let what = format!(
-            "result {} for {}",
-            parts.result_code, parts.originator_conversation_id
-        );
+        let what = format!("result {} for {}", parts.result_code, parts.originator_conversation_id);
         let body = loose_result_body(parts, &mut self.chance, self.options.loose_typing_per_mille);
-        let leaves = if early {
-            at
-        } else {
-            later(at, self.options.callback_delay + extra)
-        };
+        let leaves = if early { at } else { later(at, self.options.callback_delay + extra) };
         if copies == Copies::Two {
             let again = later(leaves, Duration::from_millis(self.chance.below(5_000)));
             self.call(again, &url, body.clone(), format!("{what}, again"));
@@ -518,41 +401,24 @@ impl DarajaSim {
         let payment = &self.book.records.get(index)?.payment;
         let till = self.book.tills.get(&payment.shortcode)?;
         let code = payment.result_code.clone()?;
-        let receipt = payment
-            .receipt
-            .clone()
-            .filter(|_| code == "0" || self.chance.coin());
+        let receipt = payment.receipt.clone().filter(|_| code == "0" || self.chance.coin());
         let transaction = match receipt {
             Some(receipt) => receipt,
             None if self.chance.coin() => self.receipts.next(at),
             None => placeholder(at),
         };
-        let (originator, conversation) = (
-            payment.originator_conversation_id.as_str(),
-            payment.conversation_id.as_str(),
-        );
+        let (originator, conversation) = (payment.originator_conversation_id.as_str(), payment.conversation_id.as_str());
         if code != "0" {
             let parts = ResultParts::new(&code, originator, conversation, &transaction);
             // Parameters on a failure are rare but real (M-Pesa contract 0.5).
-            let telling =
-                self.chance.per_mille(self.options.loose_typing_per_mille) && self.chance.coin();
+            let telling = self.chance.per_mille(self.options.loose_typing_per_mille) && self.chance.coin();
             let completed = Token::Digits(stamp(at));
-            return Some(if telling {
-                parts.with("BOCompletedTime", completed)
-            } else {
-                parts
-            });
+            return Some(if telling { parts.with("BOCompletedTime", completed) } else { parts });
         }
         let name = self.phones.name_of(&payment.msisdn).unwrap_or_default();
         let party = format!("{} - {name}", payment.msisdn);
         let ids = (originator, conversation, transaction.as_str());
-        Some(ResultParts::b2c_success(
-            ids,
-            payment.cents,
-            &party,
-            at,
-            till.balances,
-        ))
+        Some(ResultParts::b2c_success(ids, payment.cents, &party, at, till.balances))
     }
 }
 
@@ -566,13 +432,7 @@ pub(super) fn reason_of(command: &str) -> &'static str {
 }
 
 /// What M-Pesa texts to the recipient.
-fn sms_text(
-    receipt: &str,
-    payment: &Payment,
-    from: &str,
-    balance: i64,
-    at: DateTime<Utc>,
-) -> String {
+fn sms_text(receipt: &str, payment: &Payment, from: &str, balance: i64, at: DateTime<Utc>) -> String {
     let mut text = format!("{receipt} Confirmed. ");
     if payment.command == "PromotionPayment" {
         text.push_str("Congratulations! ");
@@ -580,10 +440,6 @@ fn sms_text(
     let (amount, balance) = (kes_with_commas(payment.cents), kes_with_commas(balance));
     let when = eat(at).format("%-d/%-m/%y at %-I:%M %p");
     // Writing into a String cannot fail.
-    let _ = write!(
-        text,
-        "You have received Ksh{amount} from {} - {from} on {when}. New M-PESA balance is Ksh{balance}.",
-        payment.shortcode
-    );
+    let _ = write!(text, "You have received Ksh{amount} from {} - {from} on {when}. New M-PESA balance is Ksh{balance}.", payment.shortcode);
     text
 }

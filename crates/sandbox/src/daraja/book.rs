@@ -165,14 +165,7 @@ impl Till {
                 working_cents: shortcode.working_cents,
                 charges_cents: shortcode.charges_cents,
             },
-            operators: shortcode
-                .initiators
-                .into_iter()
-                .map(|initiator| Operator {
-                    initiator,
-                    mismatches: 0,
-                })
-                .collect(),
+            operators: shortcode.initiators.into_iter().map(|initiator| Operator { initiator, mismatches: 0 }).collect(),
             lines: Vec::new(),
             second: (0, 0),
         }
@@ -215,8 +208,7 @@ pub(crate) struct Book {
 impl Book {
     pub(crate) fn add(&mut self, record: Record) -> usize {
         let index = self.records.len();
-        self.by_originator
-            .insert(record.payment.originator_conversation_id.clone(), index);
+        self.by_originator.insert(record.payment.originator_conversation_id.clone(), index);
         self.records.push(record);
         index
     }

@@ -28,19 +28,13 @@ pub fn description(code: &str) -> &'static str {
         "25" => "Invalid request parameters.",
         "26" => "Traffic blocking condition in place.",
         "29" => "Invalid command.",
-        "1001" => {
-            "Unable to lock subscriber, a transaction is already in process for the current subscriber."
-        }
+        "1001" => "Unable to lock subscriber, a transaction is already in process for the current subscriber.",
         "1019" => "Transaction has expired.",
         "2001" => "The initiator information is invalid.",
-        "2006" => {
-            "Declined due to account rule: The account status does not allow this transaction."
-        }
+        "2006" => "Declined due to account rule: The account status does not allow this transaction.",
         "2028" => "The request is not permitted according to product assignment.",
         "2032" => "The transaction receipt number does not exist.",
-        "2040" => {
-            "Credit Party customer type (Unregistered or Registered Customer) can't be supported by the service."
-        }
+        "2040" => "Credit Party customer type (Unregistered or Registered Customer) can't be supported by the service.",
         "8006" => "The security credential is locked.",
         "SFC_IC0003" => "The operator does not exist.",
         "R002" => "ID type not found.",

@@ -30,10 +30,7 @@ pub(crate) struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Credentials")
-            .field("known", &self.known.len())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Credentials").field("known", &self.known.len()).finish_non_exhaustive()
     }
 }
 
@@ -86,11 +83,7 @@ mod tests {
         let mut credentials = Credentials::default();
         let sealed = encrypt_credential("Sandbox#2026").unwrap();
         assert_eq!(sealed.len(), 344);
-        assert_ne!(
-            sealed,
-            encrypt_credential("Sandbox#2026").unwrap(),
-            "the padding is random"
-        );
+        assert_ne!(sealed, encrypt_credential("Sandbox#2026").unwrap(), "the padding is random");
         assert_eq!(credentials.open(&sealed).unwrap(), "Sandbox#2026");
         assert_eq!(credentials.open(&sealed).unwrap(), "Sandbox#2026");
     }
@@ -109,19 +102,9 @@ mod tests {
         let key = PrivateDecryptingKey::from_pkcs8(PRIVATE_KEY).unwrap();
         let public = key.public_key();
         let spki = public.as_der().unwrap();
-        let inside = |haystack: &[u8]| {
-            haystack
-                .windows(spki.as_ref().len())
-                .any(|part| part == spki.as_ref())
-        };
+        let inside = |haystack: &[u8]| haystack.windows(spki.as_ref().len()).any(|part| part == spki.as_ref());
         assert!(inside(sandbox_certificate_der()));
-        let base64: String = sandbox_certificate_pem()
-            .lines()
-            .filter(|line| !line.starts_with("---"))
-            .collect();
-        assert_eq!(
-            BASE64_STANDARD.decode(base64).unwrap(),
-            sandbox_certificate_der()
-        );
+        let base64: String = sandbox_certificate_pem().lines().filter(|line| !line.starts_with("---")).collect();
+        assert_eq!(BASE64_STANDARD.decode(base64).unwrap(), sandbox_certificate_der());
     }
 }

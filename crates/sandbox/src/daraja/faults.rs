@@ -152,10 +152,7 @@ pub enum Fault {
 impl Fault {
     /// A failure result without money: `Fault::code("2040")`.
     pub fn code(code: &str) -> Self {
-        Self::Code {
-            code: code.to_owned(),
-            moved: false,
-        }
+        Self::Code { code: code.to_owned(), moved: false }
     }
 
     /// Whether this concerns status queries rather than payment requests.
@@ -268,11 +265,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn add(&mut self, fault: &Fault) {
         match fault {
-            Fault::Normal
-            | Fault::StatusNormal
-            | Fault::StatusLost
-            | Fault::StatusError
-            | Fault::StatusUnknown => {}
+            Fault::Normal | Fault::StatusNormal | Fault::StatusLost | Fault::StatusError | Fault::StatusUnknown => {}
             Fault::RefusedBefore => self.door = Door::RefusedBefore,
             Fault::ErrorAfter => self.door = Door::ErrorAfter,
             Fault::DroppedBefore => self.door = Door::DroppedBefore,
@@ -290,17 +283,11 @@ impl Plan {
                 self.notice = Some(*shape);
                 self.copies = Copies::None;
                 if !moved {
-                    self.forced = Some(Forced {
-                        code: "1019".to_owned(),
-                        moved: false,
-                    });
+                    self.forced = Some(Forced { code: "1019".to_owned(), moved: false });
                 }
             }
             Fault::Code { code, moved } => {
-                self.forced = Some(Forced {
-                    code: code.clone(),
-                    moved: *moved,
-                });
+                self.forced = Some(Forced { code: code.clone(), moved: *moved });
             }
             Fault::All(faults) => faults.iter().for_each(|fault| self.add(fault)),
         }
@@ -340,32 +327,15 @@ impl DarajaFaults {
         }
         if chance.per_mille(self.timeout_then_silence) {
             let shape = notice_shape(chance);
-            plan.add(&Fault::TimeoutThenSilence {
-                shape,
-                moved: chance.coin(),
-            });
+            plan.add(&Fault::TimeoutThenSilence { shape, moved: chance.coin() });
         }
         if chance.per_mille(self.unlisted_code) {
-            let code = chance
-                .pick(&["9917", "2043", "X00042", "-1"])
-                .copied()
-                .unwrap_or("9917")
-                .to_owned();
-            plan.add(&Fault::Code {
-                code,
-                moved: chance.coin(),
-            });
+            let code = chance.pick(&["9917", "2043", "X00042", "-1"]).copied().unwrap_or("9917").to_owned();
+            plan.add(&Fault::Code { code, moved: chance.coin() });
         }
         if chance.per_mille(self.ambiguous_code) {
-            let code = chance
-                .pick(&["15", "17", "26"])
-                .copied()
-                .unwrap_or("17")
-                .to_owned();
-            plan.add(&Fault::Code {
-                code,
-                moved: chance.coin(),
-            });
+            let code = chance.pick(&["15", "17", "26"]).copied().unwrap_or("17").to_owned();
+            plan.add(&Fault::Code { code, moved: chance.coin() });
         }
         plan.slow = self.draw_slow(chance);
         plan
@@ -373,11 +343,7 @@ impl DarajaFaults {
 
     /// Draws the extra wait for one answer.
     pub(crate) fn draw_slow(&self, chance: &mut Chance) -> Duration {
-        if chance.per_mille(self.slow) {
-            up_to(chance, self.slow_up_to)
-        } else {
-            Duration::ZERO
-        }
+        if chance.per_mille(self.slow) { up_to(chance, self.slow_up_to) } else { Duration::ZERO }
     }
 }
 
@@ -387,19 +353,12 @@ fn up_to(chance: &mut Chance, longest: Duration) -> Duration {
 }
 
 fn notice_shape(chance: &mut Chance) -> NoticeShape {
-    if chance.coin() {
-        NoticeShape::Echo
-    } else {
-        NoticeShape::Envelope
-    }
+    if chance.coin() { NoticeShape::Echo } else { NoticeShape::Envelope }
 }
 
 pub(crate) fn throttle_form(chance: &mut Chance) -> ThrottleForm {
     use ThrottleForm::{Busy, GatewayFault, Quota, SpikeArrest};
-    chance
-        .pick(&[GatewayFault, SpikeArrest, Busy, Quota])
-        .copied()
-        .unwrap_or(GatewayFault)
+    chance.pick(&[GatewayFault, SpikeArrest, Busy, Quota]).copied().unwrap_or(GatewayFault)
 }
 
 /// The fault that belongs to the last three digits of a recipient, for people who play with the sandbox:
@@ -434,10 +393,7 @@ pub fn magic_fault(msisdn: &str, earlier: u32) -> Option<Fault> {
         "902" => Fault::ResultTwice,
         "903" => Fault::DroppedAfter,
         "904" => Fault::code("2040"),
-        "905" => Fault::All(vec![
-            Fault::Pending(Duration::from_secs(20)),
-            Fault::ResultLost,
-        ]),
+        "905" => Fault::All(vec![Fault::Pending(Duration::from_secs(20)), Fault::ResultLost]),
         "906" => Fault::code("9917"),
         "907" => Fault::ResultDelayed(Duration::from_secs(30)),
         "908" => Fault::code("1"),
@@ -445,20 +401,11 @@ pub fn magic_fault(msisdn: &str, earlier: u32) -> Option<Fault> {
         "910" if earlier < 2 => Fault::code("1001"),
         "911" => Fault::code("4"),
         "912" => Fault::code("8"),
-        "913" => Fault::TimeoutThenSilence {
-            shape: NoticeShape::Envelope,
-            moved: true,
-        },
+        "913" => Fault::TimeoutThenSilence { shape: NoticeShape::Envelope, moved: true },
         "914" => Fault::ErrorAfter,
         "915" => Fault::ResultEarly,
-        "916" => Fault::Code {
-            code: "9917".to_owned(),
-            moved: true,
-        },
-        "917" => Fault::TimeoutThenSilence {
-            shape: NoticeShape::Echo,
-            moved: false,
-        },
+        "916" => Fault::Code { code: "9917".to_owned(), moved: true },
+        "917" => Fault::TimeoutThenSilence { shape: NoticeShape::Echo, moved: false },
         "918" if earlier < 2 => Fault::Throttled(ThrottleForm::SpikeArrest),
         _ => return None,
     })
@@ -474,11 +421,7 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(crate) fn add(&mut self, key: &str, faults: Vec<Fault>) {
         for fault in faults {
-            let queues = if fault.is_about_status() {
-                &mut self.queries
-            } else {
-                &mut self.payments
-            };
+            let queues = if fault.is_about_status() { &mut self.queries } else { &mut self.payments };
             queues.entry(key.to_owned()).or_default().push_back(fault);
         }
     }
@@ -492,19 +435,13 @@ impl Scripts {
     }
 }
 
-fn next_of(
-    queues: &mut BTreeMap<String, VecDeque<Fault>>,
-    originator: &str,
-    msisdn: &str,
-) -> Option<Fault> {
+fn next_of(queues: &mut BTreeMap<String, VecDeque<Fault>>, originator: &str, msisdn: &str) -> Option<Fault> {
     if queues.is_empty() {
         return None;
     }
     let key = queues
         .iter()
-        .find(|(key, queue)| {
-            !queue.is_empty() && (originator.starts_with(key.as_str()) || key.as_str() == msisdn)
-        })
+        .find(|(key, queue)| !queue.is_empty() && (originator.starts_with(key.as_str()) || key.as_str() == msisdn))
         .map(|(key, _)| key.clone())?;
     queues.get_mut(&key)?.pop_front()
 }

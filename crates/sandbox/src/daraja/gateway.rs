@@ -17,12 +17,9 @@ use crate::wire::{Request, Response};
 /// An answer with a body of the given type.
 pub(crate) fn answer(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body.into());
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if !response.body().is_empty() {
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     response
 }
@@ -42,24 +39,12 @@ pub(crate) fn json_answer(status: u16, fields: &[(&str, &str)]) -> Response {
 
 /// The error envelope (M-Pesa contract 7.1).
 pub(crate) fn error(chance: &mut Chance, status: u16, code: &str, message: &str) -> Response {
-    json_answer(
-        status,
-        &[
-            ("requestId", &gateway_id(chance)),
-            ("errorCode", code),
-            ("errorMessage", message),
-        ],
-    )
+    json_answer(status, &[("requestId", &gateway_id(chance)), ("errorCode", code), ("errorMessage", message)])
 }
 
 /// `400.002.02`, naming the field.
 pub(crate) fn invalid_field(chance: &mut Chance, field: &str) -> Response {
-    error(
-        chance,
-        400,
-        "400.002.02",
-        &format!("Bad Request - Invalid {field}"),
-    )
+    error(chance, 400, "400.002.02", &format!("Bad Request - Invalid {field}"))
 }
 
 /// Throttled, in one of the documented forms.
@@ -72,18 +57,8 @@ pub(crate) fn throttled(chance: &mut Chance, form: ThrottleForm) -> Response {
              periodInMicroseconds=1000000, maxBurstMessageCount=1.0}\",\"detail\":{\"errorcode\":\
              \"policies.ratelimit.SpikeArrestViolation\"}}}",
         ),
-        ThrottleForm::SpikeArrest => error(
-            chance,
-            500,
-            "500.003.02",
-            "Error Occurred: Spike Arrest Violation",
-        ),
-        ThrottleForm::Busy => error(
-            chance,
-            500,
-            "500.003.02",
-            "System is busy. Please try again in few minutes.",
-        ),
+        ThrottleForm::SpikeArrest => error(chance, 500, "500.003.02", "Error Occurred: Spike Arrest Violation"),
+        ThrottleForm::Busy => error(chance, 500, "500.003.02", "System is busy. Please try again in few minutes."),
         ThrottleForm::Quota => error(chance, 500, "500.003.03", "Error Occurred: Quota Violation"),
     }
 }
@@ -94,11 +69,7 @@ pub(crate) fn server_error(chance: &mut Chance) -> Response {
         0 => error(chance, 500, "500.002.1001", "System internal error."),
         1 => error(chance, 500, "500.003.1001", "Internal Server Error"),
         2 => error(chance, 500, "500.001.1001", "Internal failure"),
-        3 => answer(
-            500,
-            "application/json",
-            "{\"errorMessage\":\"Service is temporarily unavailable. Please try again later\"}",
-        ),
+        3 => answer(500, "application/json", "{\"errorMessage\":\"Service is temporarily unavailable. Please try again later\"}"),
         4 => html(503),
         _ => html(502),
     }
@@ -106,11 +77,7 @@ pub(crate) fn server_error(chance: &mut Chance) -> Response {
 
 /// A proxy's page.
 pub(crate) fn html(status: u16) -> Response {
-    answer(
-        status,
-        "text/html",
-        "<html><head><title>Error</title></head><body><h1>Upstream error</h1></body></html>",
-    )
+    answer(status, "text/html", "<html><head><title>Error</title></head><body><h1>Upstream error</h1></body></html>")
 }
 
 /// What an outage shows; `None` closes the connection.
@@ -134,11 +101,7 @@ pub(crate) fn bearer(request: &Request) -> Option<&str> {
 
 /// Whether the body says it is JSON; otherwise the gateway cannot read it (M-Pesa contract 0.3).
 pub(crate) fn is_json(request: &Request) -> bool {
-    let value = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = value.split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }
@@ -163,42 +126,20 @@ impl<'a> Fields<'a> {
     }
 
     /// A text of at least `shortest` and at most `longest` characters, or the name of the field that is wrong.
-    pub(crate) fn sized(
-        &self,
-        field: &'static str,
-        shortest: usize,
-        longest: usize,
-    ) -> Result<String, &'static str> {
+    pub(crate) fn sized(&self, field: &'static str, shortest: usize, longest: usize) -> Result<String, &'static str> {
         let text = self.text(field).unwrap_or_default();
         let length = text.trim().chars().count();
-        if (shortest..=longest).contains(&length) {
-            Ok(text)
-        } else {
-            Err(field)
-        }
+        if (shortest..=longest).contains(&length) { Ok(text) } else { Err(field) }
     }
 
     /// Digits only, of a length in the range.
-    pub(crate) fn digits(
-        &self,
-        field: &'static str,
-        shortest: usize,
-        longest: usize,
-    ) -> Result<String, &'static str> {
+    pub(crate) fn digits(&self, field: &'static str, shortest: usize, longest: usize) -> Result<String, &'static str> {
         let text = self.sized(field, shortest, longest)?;
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            Ok(text)
-        } else {
-            Err(field)
-        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) { Ok(text) } else { Err(field) }
     }
 
     /// A callback URL that the gateway takes.
-    pub(crate) fn url(
-        &self,
-        field: &'static str,
-        production: bool,
-    ) -> Result<String, &'static str> {
+    pub(crate) fn url(&self, field: &'static str, production: bool) -> Result<String, &'static str> {
         let url = self.sized(field, 1, 2048)?;
         check_url(&url, production).map_err(|_| field)?;
         Ok(url)
@@ -233,20 +174,7 @@ mod tests {
         for good in ["10", "10.0", "\"10\"", "\"10.00\""] {
             assert_eq!(amount(good), Some(1000), "{good}");
         }
-        for bad in [
-            "0",
-            "-10",
-            "10.5",
-            "\"10.01\"",
-            "1e3",
-            "\"\"",
-            "null",
-            "true",
-            "[10]",
-            "\"ten\"",
-            "\".\"",
-            "99999999999999999999",
-        ] {
+        for bad in ["0", "-10", "10.5", "\"10.01\"", "1e3", "\"\"", "null", "true", "[10]", "\"ten\"", "\".\"", "99999999999999999999"] {
             assert_eq!(amount(bad), None, "{bad}");
         }
     }

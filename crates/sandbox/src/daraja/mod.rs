@@ -35,12 +35,8 @@ use serde::Serialize;
 pub use book::{Account, Balances, Payment, PaymentState, StatementLine};
 pub use codes::description;
 pub use credential::{encrypt_credential, sandbox_certificate_der, sandbox_certificate_pem};
-pub use faults::{
-    DarajaFaults, Fault, NoticeShape, Outage, OutageForm, OutageTarget, ThrottleForm, magic_fault,
-};
-pub use options::{
-    App, ChargeAccount, DarajaOptions, Initiator, Product, Shortcode, ShortcodeKind,
-};
+pub use faults::{DarajaFaults, Fault, NoticeShape, Outage, OutageForm, OutageTarget, ThrottleForm, magic_fault};
+pub use options::{App, ChargeAccount, DarajaOptions, Initiator, Product, Shortcode, ShortcodeKind};
 pub use portal::PortalRefused;
 pub use result::{ResultParts, Token, result_body};
 pub use tariff::b2c_charge_cents;
@@ -104,8 +100,7 @@ impl DarajaSim {
     pub fn new(phones: Phones, seed: u64, mut options: DarajaOptions) -> Self {
         let mut book = Book::default();
         for shortcode in std::mem::take(&mut options.shortcodes) {
-            book.tills
-                .insert(shortcode.number.clone(), Till::new(shortcode));
+            book.tills.insert(shortcode.number.clone(), Till::new(shortcode));
         }
         Self {
             options,
@@ -133,9 +128,7 @@ impl DarajaSim {
 
     /// Opens another shortcode; one of the same number is replaced, books and all.
     pub fn add_shortcode(&mut self, shortcode: Shortcode) {
-        self.book
-            .tills
-            .insert(shortcode.number.clone(), Till::new(shortcode));
+        self.book.tills.insert(shortcode.number.clone(), Till::new(shortcode));
     }
 
     /// Registers another portal app.
@@ -188,17 +181,8 @@ impl DarajaSim {
 
     /// The movements of one account of a shortcode, oldest first.
     pub fn statement_of(&self, shortcode: &str, account: Account) -> Vec<StatementLine> {
-        let lines = self
-            .book
-            .tills
-            .get(shortcode)
-            .map(|till| till.lines.as_slice())
-            .unwrap_or_default();
-        lines
-            .iter()
-            .filter(|line| line.account == account)
-            .cloned()
-            .collect()
+        let lines = self.book.tills.get(shortcode).map(|till| till.lines.as_slice()).unwrap_or_default();
+        lines.iter().filter(|line| line.account == account).cloned().collect()
     }
 
     /// All calls made so far whose end was reported.
@@ -230,20 +214,9 @@ impl DarajaSim {
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static("Apache-HttpClient/4.5.5 (Java/1.8.0_181)"),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static("Apache-HttpClient/4.5.5 (Java/1.8.0_181)"));
         let id = self.next_id();
-        self.outbox.insert(
-            (at, id),
-            Delivery {
-                id,
-                at,
-                request,
-                what,
-            },
-        );
+        self.outbox.insert((at, id), Delivery { id, at, request, what });
     }
 
     /// Lets everything happen that is due.
@@ -267,25 +240,16 @@ impl DarajaSim {
             (OutageTarget::Shortcode(number), Some(shortcode)) => number == shortcode,
             _ => false,
         };
-        let mut current = self
-            .outages
-            .iter()
-            .filter(|outage| outage.from <= now && now < outage.until);
+        let mut current = self.outages.iter().filter(|outage| outage.from <= now && now < outage.until);
         current.find(strikes).map(|outage| outage.form)
     }
 
     fn outage_reply(&mut self, form: OutageForm) -> Reply {
-        Reply {
-            response: gateway::outage(&mut self.chance, form),
-            delay: self.options.answer_delay,
-        }
+        Reply { response: gateway::outage(&mut self.chance, form), delay: self.options.answer_delay }
     }
 
     fn reply(&self, response: Response) -> Reply {
-        Reply {
-            response: Some(response),
-            delay: self.options.answer_delay,
-        }
+        Reply { response: Some(response), delay: self.options.answer_delay }
     }
 }
 
@@ -309,13 +273,11 @@ impl Simulator for DarajaSim {
             | "/mpesa/b2c/v1/paymentrequest"
             | "/mpesa/transactionstatus/v1/query"
             | "/mpesa/accountbalance/v1/query" => {
-                let response =
-                    gateway::error(&mut self.chance, 405, "405.001", "Method Not Allowed");
+                let response = gateway::error(&mut self.chance, 405, "405.001", "Method Not Allowed");
                 self.reply(response)
             }
             _ => {
-                let response =
-                    gateway::error(&mut self.chance, 404, "404.001.01", "Resource not found");
+                let response = gateway::error(&mut self.chance, 404, "404.001.01", "Resource not found");
                 self.reply(response)
             }
         }
@@ -344,19 +306,11 @@ impl Simulator for DarajaSim {
 
     fn delivered(&mut self, _now: DateTime<Utc>, delivery: &Delivery, status: Option<u16>) {
         let Delivery { id, at, what, .. } = delivery;
-        self.callbacks.push(CallbackRecord {
-            id: *id,
-            at: *at,
-            what: what.clone(),
-            status,
-        });
+        self.callbacks.push(CallbackRecord { id: *id, at: *at, what: what.clone(), status });
     }
 }
 
 /// A moment some time later; far beyond the calendar it stays where it is.
 fn later(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(by)
-        .ok()
-        .and_then(|by| at.checked_add_signed(by))
-        .unwrap_or(at)
+    TimeDelta::from_std(by).ok().and_then(|by| at.checked_add_signed(by)).unwrap_or(at)
 }

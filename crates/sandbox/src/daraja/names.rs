@@ -16,9 +16,7 @@ const STEP: u64 = 48_271_198_967;
 
 /// Local time in Kenya, which has no daylight saving.
 pub fn eat(at: DateTime<Utc>) -> NaiveDateTime {
-    FixedOffset::east_opt(3 * 3600).map_or(at.naive_utc(), |offset| {
-        at.with_timezone(&offset).naive_local()
-    })
+    FixedOffset::east_opt(3 * 3600).map_or(at.naive_utc(), |offset| at.with_timezone(&offset).naive_local())
 }
 
 /// `yyyyMMddHHmmss` in EAT (M-Pesa contract 8.7).
@@ -36,15 +34,8 @@ pub fn receipt_prefix(at: DateTime<Utc>) -> String {
     let day = eat(at).date();
     let year = u8::try_from((day.year() - 2006).rem_euclid(26)).unwrap_or(0);
     let month = u8::try_from(day.month0()).unwrap_or(0);
-    let date = usize::try_from(day.day())
-        .ok()
-        .and_then(|day| DIGITS_AND_CAPITALS.get(day))
-        .copied()
-        .unwrap_or(b'1');
-    [b'A' + year, b'A' + month, date]
-        .iter()
-        .map(|&byte| char::from(byte))
-        .collect()
+    let date = usize::try_from(day.day()).ok().and_then(|day| DIGITS_AND_CAPITALS.get(day)).copied().unwrap_or(b'1');
+    [b'A' + year, b'A' + month, date].iter().map(|&byte| char::from(byte)).collect()
 }
 
 /// The day's placeholder: date prefix and seven zeros, shared by all failures of the day (M-Pesa contract 2.5).
@@ -61,16 +52,13 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            next: (seed % (SEQUENCES / PER_SEED)) * PER_SEED + 1,
-        }
+        Self { next: (seed % (SEQUENCES / PER_SEED)) * PER_SEED + 1 }
     }
 
     pub(crate) fn next(&mut self, at: DateTime<Utc>) -> String {
         let position = self.next % SEQUENCES;
         self.next = self.next.wrapping_add(1);
-        let mixed = u64::try_from(u128::from(position) * u128::from(STEP) % u128::from(SEQUENCES))
-            .unwrap_or(0);
+        let mixed = u64::try_from(u128::from(position) * u128::from(STEP) % u128::from(SEQUENCES)).unwrap_or(0);
         if mixed == 0 {
             // That one would be the placeholder.
             return self.next(at);
@@ -90,11 +78,7 @@ impl Receipts {
 
 /// `AG_<yyyyMMdd>_<20 lower-case letters or digits>`.
 pub(crate) fn conversation_id(chance: &mut Chance, at: DateTime<Utc>) -> String {
-    format!(
-        "AG_{}_{}",
-        eat(at).format("%Y%m%d"),
-        chance.text(DIGITS_AND_LETTERS, 20)
-    )
+    format!("AG_{}_{}", eat(at).format("%Y%m%d"), chance.text(DIGITS_AND_LETTERS, 20))
 }
 
 /// The hyphenated id the gateway makes for requests and for originators it was not given.
@@ -105,10 +89,7 @@ pub(crate) fn gateway_id(chance: &mut Chance) -> String {
 
 /// An access token: 28 characters.
 pub(crate) fn access_token(chance: &mut Chance) -> String {
-    chance.text(
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
-        28,
-    )
+    chance.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 28)
 }
 
 /// KES with two decimals and no separator: `842100.50`, `-1985.00`.
@@ -122,9 +103,7 @@ pub fn kes(cents: i64) -> String {
 pub(crate) fn kes_with_commas(cents: i64) -> String {
     let plain = kes(cents);
     let (whole, decimals) = plain.split_once('.').unwrap_or((&plain, "00"));
-    let (sign, digits) = whole
-        .strip_prefix('-')
-        .map_or(("", whole), |digits| ("-", digits));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

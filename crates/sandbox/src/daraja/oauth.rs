@@ -36,49 +36,26 @@ impl DarajaSim {
     pub(super) fn issue_token(&mut self, now: DateTime<Utc>, request: &Request) -> Reply {
         let response = self.token_response(now, request);
         let delay = self.options.answer_delay + self.faults.draw_slow(&mut self.chance);
-        Reply {
-            response: Some(response),
-            delay,
-        }
+        Reply { response: Some(response), delay }
     }
 
     fn token_response(&mut self, now: DateTime<Utc>, request: &Request) -> Response {
         if request.method() != Method::GET {
-            return error(
-                &mut self.chance,
-                404,
-                "404.001.04",
-                "Invalid Authentication Header",
-            );
+            return error(&mut self.chance, 404, "404.001.04", "Invalid Authentication Header");
         }
         let Some((key, secret)) = basic(request) else {
-            return error(
-                &mut self.chance,
-                400,
-                "400.008.01",
-                "Invalid Authentication passed",
-            );
+            return error(&mut self.chance, 400, "400.008.01", "Invalid Authentication passed");
         };
         if self.options.other_environment_keys.contains(&key) {
             return answer(400, "application/json", "");
         }
         let mut apps = self.options.apps.iter();
         if !apps.any(|app| app.consumer_key == key && app.consumer_secret == secret) {
-            return error(
-                &mut self.chance,
-                400,
-                "400.008.01",
-                "Invalid Authentication passed",
-            );
+            return error(&mut self.chance, 400, "400.008.01", "Invalid Authentication passed");
         }
         let mut parameters = request.uri().query().unwrap_or_default().split('&');
         if !parameters.any(|parameter| parameter == "grant_type=client_credentials") {
-            return error(
-                &mut self.chance,
-                400,
-                "400.008.02",
-                "Invalid grant type passed",
-            );
+            return error(&mut self.chance, 400, "400.008.02", "Invalid grant type passed");
         }
         self.tokens.0.retain(|_, (_, ends)| *ends > now);
         if self.options.new_token_ends_old {
@@ -96,41 +73,19 @@ impl DarajaSim {
     }
 
     /// Lets a caller with a live token of an app that has the product in, or says what the gateway answers.
-    pub(super) fn admit(
-        &mut self,
-        now: DateTime<Utc>,
-        request: &Request,
-        product: Product,
-    ) -> Result<Caller, Box<Response>> {
+    pub(super) fn admit(&mut self, now: DateTime<Utc>, request: &Request, product: Product) -> Result<Caller, Box<Response>> {
         let Some(token) = bearer(request) else {
-            return Err(Box::new(error(
-                &mut self.chance,
-                404,
-                "404.001.04",
-                "Invalid Authentication Header",
-            )));
+            return Err(Box::new(error(&mut self.chance, 404, "404.001.04", "Invalid Authentication Header")));
         };
-        let owner = self
-            .tokens
-            .0
-            .get(token)
-            .filter(|(_, ends)| *ends > now)
-            .map(|(owner, _)| owner.clone());
+        let owner = self.tokens.0.get(token).filter(|(_, ends)| *ends > now).map(|(owner, _)| owner.clone());
         let Some(consumer_key) = owner else {
             return Err(Box::new(invalid_token(&mut self.chance, product, token)));
         };
-        let app = self
-            .options
-            .apps
-            .iter()
-            .find(|app| app.consumer_key == consumer_key);
+        let app = self.options.apps.iter().find(|app| app.consumer_key == consumer_key);
         if !app.is_some_and(|app| app.products.contains(&product)) {
             return Err(Box::new(self.product_missing(product, token)));
         }
-        Ok(Caller {
-            consumer_key,
-            token: token.to_owned(),
-        })
+        Ok(Caller { consumer_key, token: token.to_owned() })
     }
 
     /// A fresh token that the API does not take: the app lacks the product.
@@ -138,21 +93,12 @@ impl DarajaSim {
         if self.chance.coin() {
             return invalid_token(&mut self.chance, product, token);
         }
-        error(
-            &mut self.chance,
-            401,
-            "401.002.01",
-            "Invalid API call as no apiproduct match found",
-        )
+        error(&mut self.chance, 401, "401.002.01", "Invalid API call as no apiproduct match found")
     }
 
     /// Whether the app may speak for the shortcode.
     pub(super) fn speaks_for(&self, caller: &Caller, shortcode: &str) -> bool {
-        let app = self
-            .options
-            .apps
-            .iter()
-            .find(|app| app.consumer_key == caller.consumer_key);
+        let app = self.options.apps.iter().find(|app| app.consumer_key == caller.consumer_key);
         let named = app.is_some_and(|app| app.shortcodes.iter().any(|number| number == shortcode));
         named && self.book.tills.contains_key(shortcode)
     }
@@ -169,11 +115,7 @@ impl DarajaSim {
     }
 
     /// The outage of the request's shortcode, as a reply.
-    pub(super) fn shortcode_outage(
-        &mut self,
-        now: DateTime<Utc>,
-        shortcode: &str,
-    ) -> Option<Reply> {
+    pub(super) fn shortcode_outage(&mut self, now: DateTime<Utc>, shortcode: &str) -> Option<Reply> {
         let form: OutageForm = self.outage_form(now, Some(shortcode))?;
         Some(self.outage_reply(form))
     }
@@ -183,12 +125,7 @@ impl DarajaSim {
 fn invalid_token(chance: &mut Chance, product: Product, token: &str) -> Response {
     match product {
         Product::Status => error(chance, 400, "400.003.01", "Invalid Access Token"),
-        Product::B2c | Product::Balance => error(
-            chance,
-            401,
-            "401.002.01",
-            &format!("Error Occurred - Invalid Access Token - {token}"),
-        ),
+        Product::B2c | Product::Balance => error(chance, 401, "401.002.01", &format!("Error Occurred - Invalid Access Token - {token}")),
     }
 }
 

@@ -135,11 +135,7 @@ impl Default for DarajaOptions {
     fn default() -> Self {
         let shortcode = Shortcode::b2c("600111", "PAYMENT VAULT TEST", 100_000_000);
         Self {
-            apps: vec![App::new(
-                "sandbox-consumer-key",
-                "sandbox-consumer-secret",
-                &["600111"],
-            )],
+            apps: vec![App::new("sandbox-consumer-key", "sandbox-consumer-secret", &["600111"])],
             shortcodes: vec![shortcode],
             production: false,
             other_environment_keys: Vec::new(),
@@ -195,11 +191,6 @@ impl Shortcode {
 impl Initiator {
     /// An operator with all roles.
     pub fn new(name: &str, password: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            password: password.to_owned(),
-            may_pay: true,
-            may_query: true,
-        }
+        Self { name: name.to_owned(), password: password.to_owned(), may_pay: true, may_query: true }
     }
 }

@@ -31,33 +31,15 @@ pub enum PortalRefused {
 
 impl DarajaSim {
     /// Float arrives in the utility account from a bank. Answers the receipt.
-    pub fn fund(
-        &mut self,
-        now: DateTime<Utc>,
-        shortcode: &str,
-        cents: i64,
-    ) -> Result<String, PortalRefused> {
+    pub fn fund(&mut self, now: DateTime<Utc>, shortcode: &str, cents: i64) -> Result<String, PortalRefused> {
         if cents <= 0 {
             return Err(PortalRefused::Amount);
         }
-        self.stray(
-            now,
-            shortcode,
-            Account::Utility,
-            cents,
-            "Funds received from NCBA Bank",
-        )
+        self.stray(now, shortcode, Account::Utility, cents, "Funds received from NCBA Bank")
     }
 
     /// A movement of one account that no request of the product caused: negative cents are withdrawn. Answers the receipt.
-    pub fn stray(
-        &mut self,
-        now: DateTime<Utc>,
-        shortcode: &str,
-        account: Account,
-        cents: i64,
-        details: &str,
-    ) -> Result<String, PortalRefused> {
+    pub fn stray(&mut self, now: DateTime<Utc>, shortcode: &str, account: Account, cents: i64, details: &str) -> Result<String, PortalRefused> {
         let receipt = self.receipts.next(now);
         let Some(till) = self.book.tills.get_mut(shortcode) else {
             return Err(PortalRefused::NoShortcode(shortcode.to_owned()));
@@ -78,12 +60,7 @@ impl DarajaSim {
     }
 
     /// Moves money from the working to the utility account: one receipt, two legs.
-    pub fn move_to_utility(
-        &mut self,
-        now: DateTime<Utc>,
-        shortcode: &str,
-        cents: i64,
-    ) -> Result<String, PortalRefused> {
+    pub fn move_to_utility(&mut self, now: DateTime<Utc>, shortcode: &str, cents: i64) -> Result<String, PortalRefused> {
         let receipt = self.receipts.next(now);
         let Some(till) = self.book.tills.get_mut(shortcode) else {
             return Err(PortalRefused::NoShortcode(shortcode.to_owned()));
@@ -105,22 +82,12 @@ impl DarajaSim {
             originator: None,
         };
         till.post(out.clone());
-        till.post(Leg {
-            account: Account::Utility,
-            delta_cents: cents,
-            ..out
-        });
+        till.post(Leg { account: Account::Utility, delta_cents: cents, ..out });
         Ok(receipt)
     }
 
     /// Somebody pays a customer by hand at the portal: the product never hears of it. Answers the receipt.
-    pub fn pay_by_hand(
-        &mut self,
-        now: DateTime<Utc>,
-        shortcode: &str,
-        msisdn: &str,
-        cents: i64,
-    ) -> Result<String, PortalRefused> {
+    pub fn pay_by_hand(&mut self, now: DateTime<Utc>, shortcode: &str, msisdn: &str, cents: i64) -> Result<String, PortalRefused> {
         let Some(till) = self.book.tills.get_mut(shortcode) else {
             return Err(PortalRefused::NoShortcode(shortcode.to_owned()));
         };
@@ -129,15 +96,8 @@ impl DarajaSim {
         }
         let receipt = self.receipts.next(now);
         let from = shortcode.to_owned();
-        let money = ReceivedMoney {
-            receipt: receipt.clone(),
-            cents,
-            from,
-            at: now,
-            sent_back: None,
-        };
-        self.phones
-            .credit(now, msisdn, money, self.options.customer)?;
+        let money = ReceivedMoney { receipt: receipt.clone(), cents, from, at: now, sent_back: None };
+        self.phones.credit(now, msisdn, money, self.options.customer)?;
         let name = self.phones.name_of(msisdn).unwrap_or_default();
         let (reason, party) = ("Business Payment to Customer", format!("{msisdn} - {name}"));
         till.post(Leg {
@@ -157,21 +117,14 @@ impl DarajaSim {
 
     /// A paid payment is sent back at the portal: the phone loses it, the utility account has it again. The tariff stays.
     /// Answers the reversal's own receipt.
-    pub fn send_back(
-        &mut self,
-        now: DateTime<Utc>,
-        originator: &str,
-    ) -> Result<String, PortalRefused> {
+    pub fn send_back(&mut self, now: DateTime<Utc>, originator: &str) -> Result<String, PortalRefused> {
         let index = self.book.by_originator.get(originator).copied();
         let record = index.and_then(|index| self.book.records.get_mut(index));
         let Some(record) = record else {
             return Err(PortalRefused::NoPayment(originator.to_owned()));
         };
         let payment = &mut record.payment;
-        let original = payment
-            .receipt
-            .clone()
-            .filter(|_| payment.state == PaymentState::Paid);
+        let original = payment.receipt.clone().filter(|_| payment.state == PaymentState::Paid);
         let Some(original) = original else {
             return Err(PortalRefused::NotPaid);
         };
@@ -183,11 +136,7 @@ impl DarajaSim {
             return Err(PortalRefused::NotPaid);
         }
         let reason = "Business Payment to Customer Reversal";
-        let party = format!(
-            "{} - {}",
-            payment.msisdn,
-            self.phones.name_of(&payment.msisdn).unwrap_or_default()
-        );
+        let party = format!("{} - {}", payment.msisdn, self.phones.name_of(&payment.msisdn).unwrap_or_default());
         till.post(Leg {
             account: Account::Utility,
             receipt: &receipt,
@@ -206,20 +155,11 @@ impl DarajaSim {
     }
 
     /// Unlocks an API operator and sets a new password.
-    pub fn reset_operator(
-        &mut self,
-        shortcode: &str,
-        name: &str,
-        password: &str,
-    ) -> Result<(), PortalRefused> {
+    pub fn reset_operator(&mut self, shortcode: &str, name: &str, password: &str) -> Result<(), PortalRefused> {
         let Some(till) = self.book.tills.get_mut(shortcode) else {
             return Err(PortalRefused::NoShortcode(shortcode.to_owned()));
         };
-        let Some(operator) = till
-            .operators
-            .iter_mut()
-            .find(|operator| operator.initiator.name == name)
-        else {
+        let Some(operator) = till.operators.iter_mut().find(|operator| operator.initiator.name == name) else {
             return Err(PortalRefused::NoOperator(name.to_owned()));
         };
         operator.mismatches = 0;

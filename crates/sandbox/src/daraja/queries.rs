@@ -30,14 +30,8 @@ pub(super) struct Query {
 
 #[derive(Debug)]
 enum Kind {
-    Status {
-        receipt: String,
-        original: String,
-        unknown: bool,
-    },
-    Balance {
-        failed: bool,
-    },
+    Status { receipt: String, original: String, unknown: bool },
+    Balance { failed: bool },
 }
 
 /// The fields that all initiator requests share.
@@ -72,13 +66,7 @@ impl Shared {
         fields.url("QueueTimeOutURL", production)?;
         let result_url = fields.url("ResultURL", production)?;
         let occasion = fields.text("Occasion").unwrap_or_default();
-        Ok(Self {
-            initiator,
-            credential,
-            shortcode,
-            result_url,
-            occasion,
-        })
+        Ok(Self { initiator, credential, shortcode, result_url, occasion })
     }
 }
 
@@ -100,22 +88,12 @@ impl DarajaSim {
             self.door_of_query(now, &caller, &shared.shortcode, Product::Status)
         };
         if let Some(response) = refused {
-            return Reply {
-                response: Some(response),
-                delay,
-            };
+            return Reply { response: Some(response), delay };
         }
         let unknown = scripted_has(&fault, &Fault::StatusUnknown);
-        let kind = Kind::Status {
-            receipt: wanted.receipt,
-            original: wanted.original,
-            unknown,
-        };
+        let kind = Kind::Status { receipt: wanted.receipt, original: wanted.original, unknown };
         let response = self.take_query(now, shared, kind, scripted_has(&fault, &Fault::StatusLost));
-        Reply {
-            response: Some(response),
-            delay,
-        }
+        Reply { response: Some(response), delay }
     }
 
     /// `POST /mpesa/accountbalance/v1/query`.
@@ -128,53 +106,27 @@ impl DarajaSim {
             return reply;
         }
         let delay = self.options.answer_delay + self.faults.draw_slow(&mut self.chance);
-        if let Some(response) =
-            self.door_of_query(now, &caller, &shared.shortcode, Product::Balance)
-        {
-            return Reply {
-                response: Some(response),
-                delay,
-            };
+        if let Some(response) = self.door_of_query(now, &caller, &shared.shortcode, Product::Balance) {
+            return Reply { response: Some(response), delay };
         }
         let failed = self.chance.per_mille(self.faults.balance_failed);
         let lost = self.chance.per_mille(self.faults.balance_result_lost);
         let response = self.take_query(now, shared, Kind::Balance { failed }, lost);
-        Reply {
-            response: Some(response),
-            delay,
-        }
+        Reply { response: Some(response), delay }
     }
 
-    fn read_query(
-        &mut self,
-        now: DateTime<Utc>,
-        request: &Request,
-        product: Product,
-    ) -> Result<(Caller, Shared, Wanted), Box<Response>> {
+    fn read_query(&mut self, now: DateTime<Utc>, request: &Request, product: Product) -> Result<(Caller, Shared, Wanted), Box<Response>> {
         let caller = self.admit(now, request, product)?;
         if !is_json(request) {
             return Err(Box::new(invalid_field(&mut self.chance, "Initiator")));
         }
         let Some(fields) = Fields::parse(request.body()) else {
-            return Err(Box::new(error(
-                &mut self.chance,
-                400,
-                "400.002.05",
-                "Invalid Request Payload",
-            )));
+            return Err(Box::new(error(&mut self.chance, 400, "400.002.05", "Invalid Request Payload")));
         };
-        let command = if product == Product::Status {
-            "TransactionStatusQuery"
-        } else {
-            "AccountBalance"
-        };
-        let shared = Shared::read(&fields, command, self.options.production)
-            .map_err(|field| Box::new(invalid_field(&mut self.chance, field)))?;
+        let command = if product == Product::Status { "TransactionStatusQuery" } else { "AccountBalance" };
+        let shared = Shared::read(&fields, command, self.options.production).map_err(|field| Box::new(invalid_field(&mut self.chance, field)))?;
         let trimmed = |field| fields.text(field).unwrap_or_default().trim().to_owned();
-        let wanted = Wanted {
-            receipt: trimmed("TransactionID"),
-            original: trimmed("OriginalConversationID"),
-        };
+        let wanted = Wanted { receipt: trimmed("TransactionID"), original: trimmed("OriginalConversationID") };
         if product == Product::Status && wanted.receipt.is_empty() && wanted.original.is_empty() {
             return Err(Box::new(invalid_field(&mut self.chance, "TransactionID")));
         }
@@ -189,10 +141,7 @@ impl DarajaSim {
         let index = self.find_payment(wanted);
         let record = index.and_then(|index| self.book.records.get(index));
         let (originator, msisdn) = match record {
-            Some(record) => (
-                record.payment.originator_conversation_id.as_str(),
-                record.payment.msisdn.as_str(),
-            ),
+            Some(record) => (record.payment.originator_conversation_id.as_str(), record.payment.msisdn.as_str()),
             None => (wanted.original.as_str(), ""),
         };
         if let Some(fault) = self.scripts.for_query(originator, msisdn) {
@@ -203,23 +152,11 @@ impl DarajaSim {
             (self.faults.status_result_lost, Fault::StatusLost),
             (self.faults.status_unknown, Fault::StatusUnknown),
         ];
-        Fault::All(
-            dials
-                .into_iter()
-                .filter(|(dial, _)| self.chance.per_mille(*dial))
-                .map(|(_, fault)| fault)
-                .collect(),
-        )
+        Fault::All(dials.into_iter().filter(|(dial, _)| self.chance.per_mille(*dial)).map(|(_, fault)| fault).collect())
     }
 
     /// Throttled, token revoked, too fast.
-    fn door_of_query(
-        &mut self,
-        now: DateTime<Utc>,
-        caller: &Caller,
-        shortcode: &str,
-        product: Product,
-    ) -> Option<Response> {
+    fn door_of_query(&mut self, now: DateTime<Utc>, caller: &Caller, shortcode: &str, product: Product) -> Option<Response> {
         if self.chance.per_mille(self.faults.throttled) {
             let form = throttle_form(&mut self.chance);
             return Some(throttled(&mut self.chance, form));
@@ -234,13 +171,7 @@ impl DarajaSim {
     }
 
     /// Acknowledges; the ids are the gateway's own.
-    fn take_query(
-        &mut self,
-        now: DateTime<Utc>,
-        shared: Shared,
-        kind: Kind,
-        lost: bool,
-    ) -> Response {
+    fn take_query(&mut self, now: DateTime<Utc>, shared: Shared, kind: Kind, lost: bool) -> Response {
         let originator = gateway_id(&mut self.chance);
         let conversation = conversation_id(&mut self.chance, now);
         let response = json_answer(
@@ -249,68 +180,31 @@ impl DarajaSim {
                 ("OriginatorConversationID", &originator),
                 ("ConversationID", &conversation),
                 ("ResponseCode", "0"),
-                (
-                    "ResponseDescription",
-                    "Accept the service request successfully.",
-                ),
+                ("ResponseDescription", "Accept the service request successfully."),
             ],
         );
         if !lost {
-            let Shared {
-                initiator,
-                credential,
-                shortcode,
-                result_url,
-                occasion,
-            } = shared;
-            let query = Query {
-                kind,
-                shortcode,
-                initiator,
-                credential,
-                originator,
-                conversation,
-                result_url,
-                occasion,
-            };
+            let Shared { initiator, credential, shortcode, result_url, occasion } = shared;
+            let query = Query { kind, shortcode, initiator, credential, originator, conversation, result_url, occasion };
             let jitter = Duration::from_millis(self.chance.below(250));
-            self.schedule(
-                later(now, self.options.query_delay + jitter),
-                Event::Answer(Box::new(query)),
-            );
+            self.schedule(later(now, self.options.query_delay + jitter), Event::Answer(Box::new(query)));
         }
         response
     }
 
     /// The core answers a query: the world as it is at this moment.
     pub(super) fn answer_query(&mut self, at: DateTime<Utc>, query: Query) {
-        let refused =
-            self.check_operator(&query.shortcode, &query.initiator, &query.credential, false);
+        let refused = self.check_operator(&query.shortcode, &query.initiator, &query.credential, false);
         let parts = match &query.kind {
-            Kind::Status {
-                receipt,
-                original,
-                unknown,
-            } => {
-                let wanted = Wanted {
-                    receipt: receipt.clone(),
-                    original: original.clone(),
-                };
+            Kind::Status { receipt, original, unknown } => {
+                let wanted = Wanted { receipt: receipt.clone(), original: original.clone() };
                 self.status_parts(at, &query, &wanted, refused.or(unknown.then_some("2032")))
             }
-            Kind::Balance { failed } => {
-                self.balance_parts(at, &query, refused.or(failed.then_some("17")))
-            }
+            Kind::Balance { failed } => self.balance_parts(at, &query, refused.or(failed.then_some("17"))),
         };
         let what = match query.kind {
-            Kind::Status { .. } => format!(
-                "status result {} of query {}",
-                parts.result_code, query.originator
-            ),
-            Kind::Balance { .. } => format!(
-                "balance result {} of {}",
-                parts.result_code, query.shortcode
-            ),
+            Kind::Status { .. } => format!("status result {} of query {}", parts.result_code, query.originator),
+            Kind::Balance { .. } => format!("balance result {} of {}", parts.result_code, query.shortcode),
         };
         let body = loose_result_body(parts, &mut self.chance, self.options.loose_typing_per_mille);
         self.call(at, &query.result_url, body, what);
@@ -318,52 +212,22 @@ impl DarajaSim {
 
     /// The payment that a status query means: by the request's id, else by receipt.
     fn find_payment(&self, wanted: &Wanted) -> Option<usize> {
-        let by_id = self
-            .book
-            .by_originator
-            .get(&wanted.original)
-            .filter(|_| !wanted.original.is_empty());
-        by_id
-            .or_else(|| self.book.by_receipt.get(&wanted.receipt))
-            .copied()
+        let by_id = self.book.by_originator.get(&wanted.original).filter(|_| !wanted.original.is_empty());
+        by_id.or_else(|| self.book.by_receipt.get(&wanted.receipt)).copied()
     }
 
-    fn status_parts(
-        &mut self,
-        at: DateTime<Utc>,
-        query: &Query,
-        wanted: &Wanted,
-        refused: Option<&str>,
-    ) -> ResultParts {
-        let found = if refused.is_some() {
-            None
-        } else {
-            self.status_of(at, query, wanted)
-        };
+    fn status_parts(&mut self, at: DateTime<Utc>, query: &Query, wanted: &Wanted, refused: Option<&str>) -> ResultParts {
+        let found = if refused.is_some() { None } else { self.status_of(at, query, wanted) };
         let code = refused.unwrap_or(if found.is_some() { "0" } else { "2032" });
-        let mut parts = ResultParts::new(
-            code,
-            &query.originator,
-            &query.conversation,
-            &placeholder(at),
-        );
-        let occasion = if query.occasion.is_empty() {
-            Token::Missing
-        } else {
-            Token::Text(query.occasion.clone())
-        };
+        let mut parts = ResultParts::new(code, &query.originator, &query.conversation, &placeholder(at));
+        let occasion = if query.occasion.is_empty() { Token::Missing } else { Token::Text(query.occasion.clone()) };
         parts.reference = ("Occasion".to_owned(), occasion);
         parts.parameters = found.unwrap_or_default();
         parts
     }
 
     /// The parameters of a found transaction; `None` when M-Pesa does not know it (yet) for this shortcode.
-    fn status_of(
-        &mut self,
-        at: DateTime<Utc>,
-        query: &Query,
-        wanted: &Wanted,
-    ) -> Option<Vec<(String, Token)>> {
+    fn status_of(&mut self, at: DateTime<Utc>, query: &Query, wanted: &Wanted) -> Option<Vec<(String, Token)>> {
         let Some(index) = self.find_payment(wanted) else {
             return self.status_of_line(query, wanted);
         };
@@ -376,101 +240,55 @@ impl DarajaSim {
         let till = self.book.tills.get(&payment.shortcode)?;
         let text = |value: &str| Token::Text(value.to_owned());
         let name = self.phones.name_of(&payment.msisdn).unwrap_or_default();
-        let status = if payment.state == PaymentState::SentBack {
-            "Reversed"
-        } else {
-            record.status_word
-        };
+        let status = if payment.state == PaymentState::SentBack { "Reversed" } else { record.status_word };
         let charges = match payment.charge_cents {
             0 => String::new(),
             cents => format!("Fee For B2C Payment|KES|{}", kes(cents)),
         };
         let conversation = key_spelling(&mut self.chance, "ConversationID", "Conversation ID");
-        let originator = key_spelling(
-            &mut self.chance,
-            "OriginatorConversationID",
-            "Originator Conversation ID",
-        );
-        let slip =
-            self.chance.per_mille(self.options.loose_typing_per_mille) && self.chance.below(4) == 0;
+        let originator = key_spelling(&mut self.chance, "OriginatorConversationID", "Originator Conversation ID");
+        let slip = self.chance.per_mille(self.options.loose_typing_per_mille) && self.chance.below(4) == 0;
         // The portal's own sample names both parties "DebitPartyName".
-        let credit = if slip {
-            "DebitPartyName"
-        } else {
-            "CreditPartyName"
-        };
+        let credit = if slip { "DebitPartyName" } else { "CreditPartyName" };
         let pairs = [
-            (
-                "ReceiptNo",
-                payment.receipt.clone().map_or(Token::Missing, Token::Text),
-            ),
+            ("ReceiptNo", payment.receipt.clone().map_or(Token::Missing, Token::Text)),
             (conversation, text(&payment.conversation_id)),
             (originator, text(&payment.originator_conversation_id)),
             ("TransactionStatus", text(status)),
             ("Amount", Token::Money(payment.cents)),
             ("InitiatedTime", Token::Digits(stamp(payment.accepted_at))),
-            (
-                "FinalisedTime",
-                payment
-                    .settled_at
-                    .map_or(Token::Missing, |at| Token::Digits(stamp(at))),
-            ),
+            ("FinalisedTime", payment.settled_at.map_or(Token::Missing, |at| Token::Digits(stamp(at)))),
             ("ReasonType", text(reason_of(&payment.command))),
             ("TransactionReason", Token::Missing),
-            (
-                "DebitPartyName",
-                Token::Text(format!("{} - {}", payment.shortcode, till.name)),
-            ),
+            ("DebitPartyName", Token::Text(format!("{} - {}", payment.shortcode, till.name))),
             (credit, Token::Text(format!("{} - {name}", payment.msisdn))),
             ("DebitAccountType", text("Utility Account")),
             ("DebitPartyCharges", Token::Text(charges)),
         ];
-        Some(
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        )
+        Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// A movement made at the portal, found by its receipt.
     fn status_of_line(&mut self, query: &Query, wanted: &Wanted) -> Option<Vec<(String, Token)>> {
         let till = self.book.tills.get(&query.shortcode)?;
-        let line = till
-            .lines
-            .iter()
-            .find(|line| line.receipt == wanted.receipt)?;
+        let line = till.lines.iter().find(|line| line.receipt == wanted.receipt)?;
         Some(line_parameters(query, till, line))
     }
 
-    fn balance_parts(
-        &mut self,
-        at: DateTime<Utc>,
-        query: &Query,
-        refused: Option<&str>,
-    ) -> ResultParts {
+    fn balance_parts(&mut self, at: DateTime<Utc>, query: &Query, refused: Option<&str>) -> ResultParts {
         let code = refused.unwrap_or("0");
-        let parts = ResultParts::new(
-            code,
-            &query.originator,
-            &query.conversation,
-            &placeholder(at),
-        );
+        let parts = ResultParts::new(code, &query.originator, &query.conversation, &placeholder(at));
         let completed = Token::Digits(stamp(at));
         if refused.is_some() {
             // A failed balance result carries parameters all the same, and a reference without a value.
             let message = Token::Text(parts.result_desc.clone());
-            let mut parts = parts
-                .with("ActionType", Token::Text("AccountBalance".to_owned()))
-                .with("ErrorMsg", message)
-                .with("BOCompletedTime", completed);
+            let mut parts =
+                parts.with("ActionType", Token::Text("AccountBalance".to_owned())).with("ErrorMsg", message).with("BOCompletedTime", completed);
             parts.reference = ("QueueTimeoutURL".to_owned(), Token::Missing);
             return parts;
         }
         let balances = self.balance_text(&query.shortcode);
-        parts
-            .with("AccountBalance", Token::Text(balances))
-            .with("BOCompletedTime", completed)
+        parts.with("AccountBalance", Token::Text(balances)).with("BOCompletedTime", completed)
     }
 
     /// Accounts joined by `&`, six fields joined by `|`: name, currency, current, available, reserved, uncleared.
@@ -480,32 +298,17 @@ impl DarajaSim {
         };
         let line = |name: &str, available: i64, reserved: i64| {
             let current = kes(available.saturating_add(reserved));
-            format!(
-                "{name}|KES|{current}|{}|{}|0.00",
-                kes(available),
-                kes(reserved)
-            )
+            format!("{name}|KES|{current}|{}|{}|0.00", kes(available), kes(reserved))
         };
         let balances = till.balances;
-        let main = if till.kind == ShortcodeKind::Till {
-            "Merchant Account"
-        } else {
-            "Utility Account"
-        };
+        let main = if till.kind == ShortcodeKind::Till { "Merchant Account" } else { "Utility Account" };
         let reserved = till.working_reserved_cents;
         let mut accounts = vec![
-            line(
-                "Working Account",
-                balances.working_cents.saturating_sub(reserved),
-                reserved,
-            ),
+            line("Working Account", balances.working_cents.saturating_sub(reserved), reserved),
             line(main, balances.utility_cents, 0),
             line("Charges Paid Account", balances.charges_cents, 0),
         ];
-        if matches!(
-            till.kind,
-            ShortcodeKind::Paybill | ShortcodeKind::OneAccount
-        ) {
+        if matches!(till.kind, ShortcodeKind::Paybill | ShortcodeKind::OneAccount) {
             accounts.push(line("Organization Settlement Account", 0, 0));
         }
         self.chance.shuffle(&mut accounts);
@@ -513,20 +316,11 @@ impl DarajaSim {
     }
 
     /// The API operator's credential and role: the code that refuses, or none. Wrong ones count towards the lock.
-    pub(super) fn check_operator(
-        &mut self,
-        shortcode: &str,
-        name: &str,
-        credential: &str,
-        pays: bool,
-    ) -> Option<&'static str> {
+    pub(super) fn check_operator(&mut self, shortcode: &str, name: &str, credential: &str, pays: bool) -> Option<&'static str> {
         let Some(till) = self.book.tills.get_mut(shortcode) else {
             return Some("6");
         };
-        let known = till
-            .operators
-            .iter_mut()
-            .find(|operator| operator.initiator.name == name);
+        let known = till.operators.iter_mut().find(|operator| operator.initiator.name == name);
         // An unknown name is told like a wrong password, and locks nobody.
         let Some(operator) = known else {
             return Some("2001");
@@ -534,18 +328,12 @@ impl DarajaSim {
         if operator.mismatches >= self.options.lock_after {
             return Some("8006");
         }
-        if self.credentials.open(credential).as_deref()
-            != Some(operator.initiator.password.as_str())
-        {
+        if self.credentials.open(credential).as_deref() != Some(operator.initiator.password.as_str()) {
             operator.mismatches = operator.mismatches.saturating_add(1);
             return Some("2001");
         }
         operator.mismatches = 0;
-        let allowed = if pays {
-            operator.initiator.may_pay
-        } else {
-            operator.initiator.may_query
-        };
+        let allowed = if pays { operator.initiator.may_pay } else { operator.initiator.may_query };
         if allowed { None } else { Some("21") }
     }
 }
@@ -558,22 +346,14 @@ fn scripted_has(fault: &Fault, wanted: &Fault) -> bool {
     }
 }
 
-fn key_spelling(
-    chance: &mut crate::random::Chance,
-    new: &'static str,
-    old: &'static str,
-) -> &'static str {
+fn key_spelling(chance: &mut crate::random::Chance, new: &'static str, old: &'static str) -> &'static str {
     if chance.coin() { new } else { old }
 }
 
 fn line_parameters(query: &Query, till: &Till, line: &StatementLine) -> Vec<(String, Token)> {
     let text = |value: &str| Token::Text(value.to_owned());
     let ours = format!("{} - {}", query.shortcode, till.name);
-    let (debit, credit) = if line.delta_cents < 0 {
-        (ours, line.party.clone())
-    } else {
-        (line.party.clone(), ours)
-    };
+    let (debit, credit) = if line.delta_cents < 0 { (ours, line.party.clone()) } else { (line.party.clone(), ours) };
     let account = match line.account {
         Account::Utility => "Utility Account",
         Account::Working => "Working Account",
@@ -591,8 +371,5 @@ fn line_parameters(query: &Query, till: &Till, line: &StatementLine) -> Vec<(Str
         ("DebitAccountType", text(account)),
         ("DebitPartyCharges", text("")),
     ];
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

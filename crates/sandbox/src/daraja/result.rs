@@ -54,10 +54,7 @@ impl ResultParts {
             conversation_id: conversation.to_owned(),
             transaction_id: transaction.to_owned(),
             parameters: Vec::new(),
-            reference: (
-                "QueueTimeoutURL".to_owned(),
-                Token::Text(address.to_owned()),
-            ),
+            reference: ("QueueTimeoutURL".to_owned(), Token::Text(address.to_owned())),
         }
     }
 
@@ -73,26 +70,11 @@ impl ResultParts {
             .with("TransactionAmount", Token::Money(cents))
             .with("TransactionReceipt", Token::Text(receipt.to_owned()))
             .with("ReceiverPartyPublicName", Token::Text(party.to_owned()))
-            .with(
-                "TransactionCompletedDateTime",
-                Token::Text(dotted_stamp(completed)),
-            )
-            .with(
-                "B2CUtilityAccountAvailableFunds",
-                Token::Money(balances.utility_cents),
-            )
-            .with(
-                "B2CWorkingAccountAvailableFunds",
-                Token::Money(balances.working_cents),
-            )
-            .with(
-                "B2CRecipientIsRegisteredCustomer",
-                Token::Text("Y".to_owned()),
-            )
-            .with(
-                "B2CChargesPaidAccountAvailableFunds",
-                Token::Money(balances.charges_cents),
-            )
+            .with("TransactionCompletedDateTime", Token::Text(dotted_stamp(completed)))
+            .with("B2CUtilityAccountAvailableFunds", Token::Money(balances.utility_cents))
+            .with("B2CWorkingAccountAvailableFunds", Token::Money(balances.working_cents))
+            .with("B2CRecipientIsRegisteredCustomer", Token::Text("Y".to_owned()))
+            .with("B2CChargesPaidAccountAvailableFunds", Token::Money(balances.charges_cents))
     }
 
     /// Adds a parameter.
@@ -105,25 +87,13 @@ impl ResultParts {
 
 /// The body of a result callback in the plainest typing and the given order. Also what a forger would send.
 pub fn result_body(parts: &ResultParts) -> Bytes {
-    Writer {
-        out: String::with_capacity(1024),
-        loose: None,
-    }
-    .result(parts)
+    Writer { out: String::with_capacity(1024), loose: None }.result(parts)
 }
 
 /// The same with parameters shuffled and each value in a typing drawn by chance.
-pub(crate) fn loose_result_body(
-    mut parts: ResultParts,
-    chance: &mut Chance,
-    per_mille: u16,
-) -> Bytes {
+pub(crate) fn loose_result_body(mut parts: ResultParts, chance: &mut Chance, per_mille: u16) -> Bytes {
     chance.shuffle(&mut parts.parameters);
-    Writer {
-        out: String::with_capacity(1024),
-        loose: Some((chance, per_mille)),
-    }
-    .result(&parts)
+    Writer { out: String::with_capacity(1024), loose: Some((chance, per_mille)) }.result(&parts)
 }
 
 struct Writer<'a> {
@@ -134,9 +104,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Whether this value shall come in another typing.
     fn loosely(&mut self) -> bool {
-        self.loose
-            .as_mut()
-            .is_some_and(|(chance, per_mille)| chance.per_mille(*per_mille))
+        self.loose.as_mut().is_some_and(|(chance, per_mille)| chance.per_mille(*per_mille))
     }
 
     fn text(&mut self, text: &str) {
@@ -200,10 +168,7 @@ impl Writer<'_> {
         self.code(&parts.result_code);
         let texts = [
             ("ResultDesc", &parts.result_desc),
-            (
-                "OriginatorConversationID",
-                &parts.originator_conversation_id,
-            ),
+            ("OriginatorConversationID", &parts.originator_conversation_id),
             ("ConversationID", &parts.conversation_id),
             ("TransactionID", &parts.transaction_id),
         ];
@@ -228,8 +193,7 @@ impl Writer<'_> {
         if parameters.is_empty() {
             return;
         }
-        self.out
-            .push_str(",\"ResultParameters\":{\"ResultParameter\":");
+        self.out.push_str(",\"ResultParameters\":{\"ResultParameter\":");
         let bare = parameters.len() == 1 && self.loosely();
         if !bare {
             self.out.push('[');
@@ -283,35 +247,19 @@ mod tests {
             .with("TransactionAmount", Token::Money(150_000))
             .with("B2CUtilityAccountAvailableFunds", Token::Money(84_210_050))
             .with("TransactionReason", Token::Missing)
-            .with(
-                "ReceiverPartyPublicName",
-                Token::Text("254700000001 - \"O'Neil\"\n\u{1}".to_owned()),
-            )
+            .with("ReceiverPartyPublicName", Token::Text("254700000001 - \"O'Neil\"\n\u{1}".to_owned()))
     }
 
     #[test]
     fn the_plain_body_is_the_documented_one() {
         let body: Value = serde_json::from_slice(&result_body(&sample())).unwrap();
         let result = &body["Result"];
-        assert_eq!(
-            (result["ResultType"].as_i64(), result["ResultCode"].as_i64()),
-            (Some(0), Some(0))
-        );
+        assert_eq!((result["ResultType"].as_i64(), result["ResultCode"].as_i64()), (Some(0), Some(0)));
         let parameters = &result["ResultParameters"]["ResultParameter"];
-        assert_eq!(
-            parameters[0],
-            serde_json::json!({"Key": "TransactionAmount", "Value": 1500})
-        );
-        assert_eq!(
-            parameters[2],
-            serde_json::json!({"Key": "TransactionReason"})
-        );
+        assert_eq!(parameters[0], serde_json::json!({"Key": "TransactionAmount", "Value": 1500}));
+        assert_eq!(parameters[2], serde_json::json!({"Key": "TransactionReason"}));
         assert_eq!(parameters[3]["Value"], "254700000001 - \"O'Neil\"\n\u{1}");
-        assert!(
-            result_body(&sample())
-                .windows(8)
-                .any(|part| part == b"842100.5")
-        );
+        assert!(result_body(&sample()).windows(8).any(|part| part == b"842100.5"));
     }
 
     #[test]
@@ -322,26 +270,12 @@ mod tests {
         for _ in 0..200 {
             let bytes = loose_result_body(sample(), &mut chance, 500);
             let body: Value = serde_json::from_slice(&bytes).unwrap();
-            let parameters = body["Result"]["ResultParameters"]["ResultParameter"]
-                .as_array()
-                .unwrap()
-                .clone();
-            orders.insert(
-                parameters
-                    .iter()
-                    .map(|pair| pair["Key"].to_string())
-                    .collect::<String>(),
-            );
-            let amount = parameters
-                .iter()
-                .find(|pair| pair["Key"] == "TransactionAmount")
-                .unwrap();
+            let parameters = body["Result"]["ResultParameters"]["ResultParameter"].as_array().unwrap().clone();
+            orders.insert(parameters.iter().map(|pair| pair["Key"].to_string()).collect::<String>());
+            let amount = parameters.iter().find(|pair| pair["Key"] == "TransactionAmount").unwrap();
             let written = amount["Value"].to_string();
             forms.insert(written.clone());
-            assert!(
-                ["1500", "1500.0", "\"1500\"", "\"1500.00\""].contains(&written.as_str()),
-                "{written}"
-            );
+            assert!(["1500", "1500.0", "\"1500\"", "\"1500.00\""].contains(&written.as_str()), "{written}");
         }
         assert!(orders.len() > 10);
         assert_eq!(forms.len(), 4);

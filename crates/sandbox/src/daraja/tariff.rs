@@ -1,23 +1,13 @@
 //! What the organisation pays Safaricom per B2C payment (M-Pesa contract 8.9, form of August 2023, business column).
 
 /// Upper end of each band and the charge, whole KES.
-const BUSINESS: [(i64, i64); 6] = [
-    (49, 0),
-    (100, 0),
-    (1_500, 5),
-    (5_000, 9),
-    (20_000, 11),
-    (250_000, 13),
-];
+const BUSINESS: [(i64, i64); 6] = [(49, 0), (100, 0), (1_500, 5), (5_000, 9), (20_000, 11), (250_000, 13)];
 
 /// The charge of one payment, both in KES cents. Above the last band the last charge is kept.
 pub fn b2c_charge_cents(cents: i64) -> i64 {
     // The bands are whole shillings; a cent above a band's end is already in the next one.
     let shillings = cents.div_euclid(100) + i64::from(cents.rem_euclid(100) > 0);
-    let charge = BUSINESS
-        .iter()
-        .find(|(end, _)| shillings <= *end)
-        .map_or(13, |(_, charge)| *charge);
+    let charge = BUSINESS.iter().find(|(end, _)| shillings <= *end).map_or(13, |(_, charge)| *charge);
     charge * 100
 }
 
@@ -47,11 +37,7 @@ mod tests {
             (150_000, 13),
         ];
         for (shillings, charge) in edges {
-            assert_eq!(
-                b2c_charge_cents(shillings * 100),
-                charge * 100,
-                "KES {shillings}"
-            );
+            assert_eq!(b2c_charge_cents(shillings * 100), charge * 100, "KES {shillings}");
         }
     }
 }

@@ -34,10 +34,7 @@ pub(crate) struct Ask<'a> {
 
 impl Ask<'_> {
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.query
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
@@ -46,9 +43,7 @@ pub(crate) fn read_query(query: &str) -> BTreeMap<String, String> {
     let mut members = BTreeMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        members
-            .entry(decode(name, true))
-            .or_insert_with(|| decode(value, true));
+        members.entry(decode(name, true)).or_insert_with(|| decode(value, true));
     }
     members
 }
@@ -58,20 +53,12 @@ pub(crate) fn decode(text: &str, plus_is_blank: bool) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let escaped = if first == b'%' {
-            after.get(..2).and_then(|digits| hex::decode(digits).ok())
-        } else {
-            None
-        };
+        let escaped = if first == b'%' { after.get(..2).and_then(|digits| hex::decode(digits).ok()) } else { None };
         if let Some(decoded) = escaped {
             bytes.extend(decoded);
             rest = after.get(2..).unwrap_or_default();
         } else {
-            bytes.push(if plus_is_blank && first == b'+' {
-                b' '
-            } else {
-                first
-            });
+            bytes.push(if plus_is_blank && first == b'+' { b' ' } else { first });
             rest = after;
         }
     }
@@ -93,10 +80,7 @@ impl Bank {
     /// Who asks, by the `Authorization` header.
     pub(crate) fn log_in(&self, header: Option<&str>) -> Result<Arc<User>, Refusal> {
         let (name, password) = basic(header).ok_or_else(Refusal::credentials)?;
-        let user = self
-            .users
-            .get(&name)
-            .filter(|user| user.options.password.as_deref() == Some(password.as_str()));
+        let user = self.users.get(&name).filter(|user| user.options.password.as_deref() == Some(password.as_str()));
         let user = user.ok_or_else(Refusal::credentials)?;
         if user.options.password_expired {
             return Err(Refusal::state("error.msg.password.outdated"));
@@ -107,46 +91,23 @@ impl Bank {
     /// `POST /authentication`.
     pub(crate) fn authenticate(&self, body: &[u8]) -> Result<Json, Refusal> {
         let body = Body::parse(body)?;
-        let (Some(name), Some(password)) = (body.filled("username"), body.filled("password"))
-        else {
-            return Err(if self.is_old() {
-                Refusal::not_authenticated()
-            } else {
-                Refusal::server("Username or password is missing")
-            });
+        let (Some(name), Some(password)) = (body.filled("username"), body.filled("password")) else {
+            return Err(if self.is_old() { Refusal::not_authenticated() } else { Refusal::server("Username or password is missing") });
         };
-        let user = self
-            .users
-            .get(&name)
-            .filter(|user| user.options.password.as_deref() == Some(password.as_str()));
+        let user = self.users.get(&name).filter(|user| user.options.password.as_deref() == Some(password.as_str()));
         let user = user.ok_or_else(Refusal::not_authenticated)?;
         let mut json = Json::map([
             ("username", (&user.options.name).into()),
             ("userId", user.id.into()),
-            (
-                "base64EncodedAuthenticationKey",
-                STANDARD.encode(format!("{name}:{password}")).into(),
-            ),
+            ("base64EncodedAuthenticationKey", STANDARD.encode(format!("{name}:{password}")).into()),
             ("authenticated", true.into()),
         ]);
         if !user.options.password_expired {
-            let role = Json::map([
-                ("id", 9_i64.into()),
-                ("name", "Payment integration".into()),
-                ("disabled", false.into()),
-            ]);
+            let role = Json::map([("id", 9_i64.into()), ("name", "Payment integration".into()), ("disabled", false.into())]);
             json.put("officeId", user.options.office_id);
-            json.put(
-                "officeName",
-                self.offices
-                    .get(&user.options.office_id)
-                    .map(|office| &office.name),
-            );
+            json.put("officeName", self.offices.get(&user.options.office_id).map(|office| &office.name));
             json.put("roles", vec![role]);
-            json.put(
-                "permissions",
-                Json::List(user.options.permissions.iter().map(Into::into).collect()),
-            );
+            json.put("permissions", Json::List(user.options.permissions.iter().map(Into::into).collect()));
         }
         json.put("shouldRenewPassword", user.options.password_expired);
         json.put("isTwoFactorAuthenticationRequired", false);
@@ -162,15 +123,9 @@ impl Bank {
             return finish_read(self.search_clients_v2(user, ask.body), ask);
         }
         if let ["makercheckers", id] = *segments(ask) {
-            return self
-                .check(now, user, id, ask)
-                .map_or_else(Into::into, |json| Answer::json(200, json.render()));
+            return self.check(now, user, id, ask).map_or_else(Into::into, |json| Answer::json(200, json.render()));
         }
-        if ask
-            .content_type
-            .as_deref()
-            .is_some_and(|kind| !kind.to_ascii_lowercase().starts_with("application/json"))
-        {
+        if ask.content_type.as_deref().is_some_and(|kind| !kind.to_ascii_lowercase().starts_with("application/json")) {
             return Refusal::media_type().into();
         }
         let (entity, action, work) = match self.work_of(ask) {
@@ -180,11 +135,7 @@ impl Bank {
         if !user.may(&format!("{action}_{entity}")) {
             return Refusal::not_authorized().into();
         }
-        let body = if work_needs_no_body(work) {
-            Ok(Body::default())
-        } else {
-            Body::parse(ask.body)
-        };
+        let body = if work_needs_no_body(work) { Ok(Body::default()) } else { Body::parse(ask.body) };
         let body = match body {
             Ok(body) => body,
             Err(refusal) => return refusal.into(),
@@ -196,12 +147,7 @@ impl Bank {
                 user: Arc::clone(user),
                 key: ask.key.clone(),
                 is_json: ask.content_type.is_some(),
-                order: Order {
-                    entity,
-                    action,
-                    work,
-                    body,
-                },
+                order: Order { entity, action, work, body },
                 fault,
                 raw: String::from_utf8_lossy(ask.body).into_owned(),
             },
@@ -228,24 +174,14 @@ impl Bank {
     }
 
     /// `POST /makercheckers/{id}?command=approve|reject`.
-    fn check(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: &str,
-        ask: &Ask<'_>,
-    ) -> Result<Json, Refusal> {
+    fn check(&mut self, now: DateTime<Utc>, user: &User, id: &str, ask: &Ask<'_>) -> Result<Json, Refusal> {
         if !user.may("CHECKER_SUPER_USER") {
             return Err(Refusal::not_authorized());
         }
         let id = id.parse().map_err(|_| Refusal::no_such_address())?;
         match ask.param("command").unwrap_or_default() {
-            "approve" => self
-                .release(now, user, id)
-                .map(|done| done.to_json(self.options.profile, true)),
-            "reject" => self
-                .turn_down(id)
-                .map(|()| Json::map([("commandId", Json::from(id))])),
+            "approve" => self.release(now, user, id).map(|done| done.to_json(self.options.profile, true)),
+            "reject" => self.turn_down(id).map(|()| Json::map([("commandId", Json::from(id))])),
             other => Err(Refusal::unknown_command(other)),
         }
     }
@@ -274,42 +210,20 @@ impl Bank {
                 "withdrawal" => Ok(("SAVINGSACCOUNT", "WITHDRAWAL", Work::TakeOut(number(id)?))),
                 other => Err(Refusal::unknown_command(other)),
             },
-            (&Method::POST, ["savingsaccounts", id, "transactions", transaction]) => {
-                match command {
-                    "undo" => Ok((
-                        "SAVINGSACCOUNT",
-                        "UNDOTRANSACTION",
-                        Work::UndoSavings(number(id)?, number(transaction)?),
-                    )),
-                    other => Err(Refusal::unknown_command(other)),
-                }
-            }
-            (&Method::POST, ["paymenttypes"]) => {
-                Ok(("PAYMENTTYPE", "CREATE", Work::CreatePaymentType))
-            }
+            (&Method::POST, ["savingsaccounts", id, "transactions", transaction]) => match command {
+                "undo" => Ok(("SAVINGSACCOUNT", "UNDOTRANSACTION", Work::UndoSavings(number(id)?, number(transaction)?))),
+                other => Err(Refusal::unknown_command(other)),
+            },
+            (&Method::POST, ["paymenttypes"]) => Ok(("PAYMENTTYPE", "CREATE", Work::CreatePaymentType)),
             (&Method::POST, ["hooks"]) => Ok(("HOOK", "CREATE", Work::CreateHook)),
             (&Method::PUT, ["hooks", id]) => Ok(("HOOK", "UPDATE", Work::UpdateHook(number(id)?))),
-            (&Method::DELETE, ["hooks", id]) => {
-                Ok(("HOOK", "DELETE", Work::DeleteHook(number(id)?)))
-            }
-            (
-                _,
-                [
-                    "clients" | "loanproducts" | "search" | "businessdate" | "hooks" | "loans",
-                    ..,
-                ],
-            ) => Err(Refusal::method()),
+            (&Method::DELETE, ["hooks", id]) => Ok(("HOOK", "DELETE", Work::DeleteHook(number(id)?))),
+            (_, ["clients" | "loanproducts" | "search" | "businessdate" | "hooks" | "loans", ..]) => Err(Refusal::method()),
             _ => Err(Refusal::no_such_address()),
         }
     }
 
-    fn loan_work(
-        &self,
-        method: &Method,
-        loan: u64,
-        rest: &[&str],
-        command: &str,
-    ) -> Result<(&'static str, &'static str, Work), Refusal> {
+    fn loan_work(&self, method: &Method, loan: u64, rest: &[&str], command: &str) -> Result<(&'static str, &'static str, Work), Refusal> {
         if *method != Method::POST {
             return Err(Refusal::method());
         }
@@ -331,16 +245,8 @@ impl Bank {
                 other => return Err(Refusal::unknown_command(other)),
             },
             ["transactions", "external-id", external_id] if !self.is_old() => {
-                let found = self
-                    .transaction_external_ids
-                    .get(*external_id)
-                    .filter(|(owner, _)| *owner == loan);
-                let (_, transaction) = found.ok_or_else(|| {
-                    Refusal::not_found(
-                        "error.msg.loan.transaction.external.id.invalid",
-                        external_id,
-                    )
-                })?;
+                let found = self.transaction_external_ids.get(*external_id).filter(|(owner, _)| *owner == loan);
+                let (_, transaction) = found.ok_or_else(|| Refusal::not_found("error.msg.loan.transaction.external.id.invalid", external_id))?;
                 adjustment(loan, *transaction, command)?
             }
             ["transactions", transaction] => adjustment(loan, number(transaction)?, command)?,
@@ -351,11 +257,7 @@ impl Bank {
 
     /// The misfortune of the next command, from the script of its loan or from the dials.
     fn next_write_fault(&mut self, work: Work, has_key: bool) -> Option<Fault> {
-        if let Some(fault) = work
-            .loan()
-            .and_then(|loan| self.write_scripts.get_mut(&loan))
-            .and_then(std::collections::VecDeque::pop_front)
-        {
+        if let Some(fault) = work.loan().and_then(|loan| self.write_scripts.get_mut(&loan)).and_then(std::collections::VecDeque::pop_front) {
             return Some(fault);
         }
         let dials = self.options.dials.clone();
@@ -369,10 +271,7 @@ impl Bank {
             (dials.gateway_timeout, Fault::GatewayTimeout),
             (if new && on_loan { dials.locked } else { 0 }, Fault::Locked),
             (if on_loan { dials.conflict } else { 0 }, Fault::Conflict),
-            (
-                if new && has_key { dials.key_stuck } else { 0 },
-                Fault::KeyStuck,
-            ),
+            (if new && has_key { dials.key_stuck } else { 0 }, Fault::KeyStuck),
             (dials.parked, Fault::Parked),
             (dials.slow, Fault::Slow(dials.slow_by)),
         ];
@@ -381,16 +280,11 @@ impl Bank {
 
     fn next_read_fault(&mut self, ask: &Ask<'_>) -> Option<Fault> {
         let loan = match *segments(ask) {
-            ["loans", "external-id", external_id, ..] => {
-                self.loan_external_ids.get(external_id).copied()
-            }
+            ["loans", "external-id", external_id, ..] => self.loan_external_ids.get(external_id).copied(),
             ["loans", id, ..] => id.parse().ok(),
             _ => None,
         };
-        if let Some(fault) = loan
-            .and_then(|loan| self.read_scripts.get_mut(&loan))
-            .and_then(std::collections::VecDeque::pop_front)
-        {
+        if let Some(fault) = loan.and_then(|loan| self.read_scripts.get_mut(&loan)).and_then(std::collections::VecDeque::pop_front) {
             return Some(fault);
         }
         let dials = &self.options.dials;
@@ -406,19 +300,13 @@ impl Bank {
     }
 
     fn first_that_happens(&mut self, chances: &[(u16, Fault)]) -> Option<Fault> {
-        chances
-            .iter()
-            .find_map(|(per_mille, fault)| self.happens(*per_mille).then_some(*fault))
+        chances.iter().find_map(|(per_mille, fault)| self.happens(*per_mille).then_some(*fault))
     }
 }
 
 /// Any command but a chargeback means "adjust" (Mifos X contract 4.4); chargebacks are not simulated.
 fn adjustment(loan: u64, transaction: u64, command: &str) -> Result<(&'static str, Work), Refusal> {
-    if command == "chargeback" {
-        Err(Refusal::unknown_command(command))
-    } else {
-        Ok(("ADJUST", Work::AdjustRepayment(loan, transaction)))
-    }
+    if command == "chargeback" { Err(Refusal::unknown_command(command)) } else { Ok(("ADJUST", Work::AdjustRepayment(loan, transaction))) }
 }
 
 fn work_needs_no_body(work: Work) -> bool {
@@ -462,10 +350,7 @@ mod tests {
     #[test]
     fn a_basic_header_is_read_with_colons_in_the_password() {
         let token = format!("Basic {}", STANDARD.encode("user:a:b"));
-        assert_eq!(
-            basic(Some(&token)),
-            Some(("user".to_owned(), "a:b".to_owned()))
-        );
+        assert_eq!(basic(Some(&token)), Some(("user".to_owned(), "a:b".to_owned())));
         assert_eq!(basic(Some("Basic !!!")), None);
         assert_eq!(basic(Some("Bearer x")), None);
     }

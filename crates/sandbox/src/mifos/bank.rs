@@ -10,9 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::body::{Body, Reader};
-use super::book::{
-    Client, Hook, Loan, LoanTransaction, Office, PaymentDetail, PaymentType, Product, Savings,
-};
+use super::book::{Client, Hook, Loan, LoanTransaction, Office, PaymentDetail, PaymentType, Product, Savings};
 use super::json::Json;
 use super::options::{BusinessDate, Fault, MifosOptions, UserOptions};
 use super::orders::{Command, Order};
@@ -30,9 +28,7 @@ impl User {
     /// Whether the user has the right `{ACTION}_{ENTITY}`.
     pub(crate) fn may(&self, right: &str) -> bool {
         let rights = &self.options.permissions;
-        rights.contains(right)
-            || rights.contains("ALL_FUNCTIONS")
-            || (right.starts_with("READ_") && rights.contains("ALL_FUNCTIONS_READ"))
+        rights.contains(right) || rights.contains("ALL_FUNCTIONS") || (right.starts_with("READ_") && rights.contains("ALL_FUNCTIONS_READ"))
     }
 }
 
@@ -134,43 +130,19 @@ impl Bank {
             next_delivery: number.wrapping_mul(1_000_000_000_000),
             options,
         };
-        bank.offices.insert(
-            1,
-            Office {
-                id: 1,
-                name: "Head Office".to_owned(),
-                parent: None,
-            },
-        );
-        bank.offices.insert(
-            2,
-            Office {
-                id: 2,
-                name: "Kisumu".to_owned(),
-                parent: Some(1),
-            },
-        );
-        let cash = |id, name: &str, is_cash| PaymentType {
-            id,
-            name: name.to_owned(),
-            description: None,
-            is_cash,
-            position: 1,
-        };
-        bank.payment_types
-            .insert(1, cash(1, "Money Transfer", true));
+        bank.offices.insert(1, Office { id: 1, name: "Head Office".to_owned(), parent: None });
+        bank.offices.insert(2, Office { id: 2, name: "Kisumu".to_owned(), parent: Some(1) });
+        let cash = |id, name: &str, is_cash| PaymentType { id, name: name.to_owned(), description: None, is_cash, position: 1 };
+        bank.payment_types.insert(1, cash(1, "Money Transfer", true));
         if !bank.options.profile.is_old() {
-            bank.payment_types
-                .insert(2, cash(2, "Repayment Adjustment Chargeback", false));
-            bank.payment_types
-                .insert(3, cash(3, "Repayment Adjustment Refund", false));
+            bank.payment_types.insert(2, cash(2, "Repayment Adjustment Chargeback", false));
+            bank.payment_types.insert(3, cash(3, "Repayment Adjustment Refund", false));
         }
         bank.hire("jane", "Jane Wanjiru", 6);
         bank.hire("peter", "Peter Mwangi", 7);
         for (index, user) in bank.options.users.clone().into_iter().enumerate() {
             let id = 21 + u64::try_from(index).unwrap_or_default();
-            bank.users
-                .insert(user.name.clone(), Arc::new(User { id, options: user }));
+            bank.users.insert(user.name.clone(), Arc::new(User { id, options: user }));
         }
         bank
     }
@@ -184,8 +156,7 @@ impl Bank {
             office_id: 1,
             password_expired: false,
         };
-        self.users
-            .insert(name.to_owned(), Arc::new(User { id, options }));
+        self.users.insert(name.to_owned(), Arc::new(User { id, options }));
     }
 
     /// The tenant's today (Mifos X contract 1.10).
@@ -258,10 +229,7 @@ impl Bank {
         self.savings
             .get(&id)
             .filter(|account| {
-                let office = self
-                    .clients
-                    .get(&account.client_id)
-                    .map_or(1, |client| client.office_id);
+                let office = self.clients.get(&account.client_id).map_or(1, |client| client.office_id);
                 self.sees(user.options.office_id, office)
             })
             .ok_or_else(|| Refusal::not_found("error.msg.saving.account.id.invalid", id))
@@ -270,32 +238,21 @@ impl Bank {
     /// Refuses a day on which the tenant does not book (Mifos X contract 3.6 and 4.2). `what`: "disbursement" or "repayment".
     pub(crate) fn working_day(&self, date: NaiveDate, what: &str) -> Result<(), Refusal> {
         if self.options.holidays.contains(&date) && !self.options.transactions_on_holiday {
-            return Err(Refusal::rule(&format!(
-                "error.msg.loan.application.{what}.date.on.holiday"
-            )));
+            return Err(Refusal::rule(&format!("error.msg.loan.application.{what}.date.on.holiday")));
         }
-        if self.options.non_working_days.contains(&date.weekday())
-            && !self.options.transactions_on_non_working_day
-        {
-            return Err(Refusal::rule(&format!(
-                "error.msg.loan.application.{what}.date.on.non.working.day"
-            )));
+        if self.options.non_working_days.contains(&date.weekday()) && !self.options.transactions_on_non_working_day {
+            return Err(Refusal::rule(&format!("error.msg.loan.application.{what}.date.on.non.working.day")));
         }
         Ok(())
     }
 
     /// The payment detail of a body: silently nothing without a payment type, 404 for an unknown one.
-    pub(crate) fn payment_of(
-        &mut self,
-        body: &Body,
-        payment_type: Option<u64>,
-    ) -> Result<Option<PaymentDetail>, Refusal> {
+    pub(crate) fn payment_of(&mut self, body: &Body, payment_type: Option<u64>) -> Result<Option<PaymentDetail>, Refusal> {
         let Some(payment_type_id) = payment_type else {
             return Ok(None);
         };
         let known = self.payment_types.get(&payment_type_id);
-        let known = known
-            .ok_or_else(|| Refusal::not_found("error.msg.payment.type.invalid", payment_type_id))?;
+        let known = known.ok_or_else(|| Refusal::not_found("error.msg.payment.type.invalid", payment_type_id))?;
         if known.is_cash {
             // The contract names the rule (3.6) but not the code.
             return Err(Refusal::rule("error.msg.no.open.teller.session"));
@@ -314,20 +271,14 @@ impl Bank {
 
     /// Refuses an external id that a loan transaction of the tenant already has.
     pub(crate) fn free_external_id(&self, external_id: Option<&String>) -> Result<(), Refusal> {
-        let Some(external_id) =
-            external_id.filter(|id| self.transaction_external_ids.contains_key(*id))
-        else {
+        let Some(external_id) = external_id.filter(|id| self.transaction_external_ids.contains_key(*id)) else {
             return Ok(());
         };
         Err(match self.options.duplicate_external_id {
-            super::options::DuplicateExternalId::Validation => Refusal::invalid(
-                "validation.msg.loan.transaction.externalId.value.must.be.unique",
-                Some("externalId"),
-                Some(external_id.clone()),
-            ),
-            super::options::DuplicateExternalId::Integrity => {
-                Refusal::integrity("error.msg.data.integrity.issue")
+            super::options::DuplicateExternalId::Validation => {
+                Refusal::invalid("validation.msg.loan.transaction.externalId.value.must.be.unique", Some("externalId"), Some(external_id.clone()))
             }
+            super::options::DuplicateExternalId::Integrity => Refusal::integrity("error.msg.data.integrity.issue"),
         })
     }
 
@@ -353,9 +304,7 @@ impl Bank {
 
     /// The transactions of a loan, reversed ones included; none for an unknown loan.
     pub fn transactions(&self, loan_id: u64) -> &[LoanTransaction] {
-        self.loans
-            .get(&loan_id)
-            .map_or(&[], |loan| loan.transactions.as_slice())
+        self.loans.get(&loan_id).map_or(&[], |loan| loan.transactions.as_slice())
     }
 
     /// All clients in order of id.
@@ -416,10 +365,7 @@ impl Bank {
 
     /// What goes wrong with the next commands on a loan, in order; one entry per command.
     pub fn script_loan(&mut self, loan_id: u64, faults: impl IntoIterator<Item = Fault>) {
-        self.write_scripts
-            .entry(loan_id)
-            .or_default()
-            .extend(faults);
+        self.write_scripts.entry(loan_id).or_default().extend(faults);
     }
 
     /// What goes wrong with the next reads of a loan, in order; one entry per read.
@@ -436,13 +382,7 @@ fn next(counter: &mut u64) -> u64 {
 }
 
 /// The payment detail fields, for lists of allowed members.
-pub(crate) const PAYMENT_FIELDS: [&str; 5] = [
-    "accountNumber",
-    "checkNumber",
-    "routingCode",
-    "receiptNumber",
-    "bankNumber",
-];
+pub(crate) const PAYMENT_FIELDS: [&str; 5] = ["accountNumber", "checkNumber", "routingCode", "receiptNumber", "bankNumber"];
 
 /// Checks the lengths of the payment detail members (at most 50 characters) and reads the payment type.
 pub(crate) fn read_payment(reader: &mut Reader<'_>, mandatory: bool) -> Option<u64> {
@@ -454,18 +394,8 @@ pub(crate) fn read_payment(reader: &mut Reader<'_>, mandatory: bool) -> Option<u
 
 /// The members of `changes` that repeat the payment detail, in the order of the contract's examples.
 pub(crate) fn put_payment(changes: &mut Json, body: &Body) {
-    for name in [
-        "receiptNumber",
-        "accountNumber",
-        "checkNumber",
-        "routingCode",
-        "bankNumber",
-    ] {
+    for name in ["receiptNumber", "accountNumber", "checkNumber", "routingCode", "bankNumber"] {
         changes.put(name, body.filled(name));
     }
-    changes.put(
-        "paymentTypeId",
-        body.filled("paymentTypeId")
-            .and_then(|id| id.parse::<u64>().ok()),
-    );
+    changes.put("paymentTypeId", body.filled("paymentTypeId").and_then(|id| id.parse::<u64>().ok()));
 }

@@ -31,29 +31,18 @@ impl Body {
             .filter(|name| !allowed.contains(&name.as_str()))
             .map(|name| FieldError::new("error.msg.parameter.unsupported", Some(name), None))
             .collect();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::validation(errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(Refusal::validation(errors)) }
     }
 
     /// The raw JSON of a member; `null` counts as absent.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
-        self.fields
-            .get(name)
-            .map(|raw| raw.get())
-            .filter(|raw| *raw != "null")
+        self.fields.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null")
     }
 
     /// A member as text: a string's content, or a number's or a boolean's token.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let raw = self.raw(name)?;
-        if raw.starts_with('"') {
-            serde_json::from_str(raw).ok()
-        } else {
-            Some(raw.to_owned())
-        }
+        if raw.starts_with('"') { serde_json::from_str(raw).ok() } else { Some(raw.to_owned()) }
     }
 
     /// A member that is not blank.
@@ -76,8 +65,7 @@ impl Body {
             self.fields
                 .iter()
                 .map(|(name, raw)| {
-                    let value = serde_json::from_str::<Value>(raw.get())
-                        .map_or(Json::Null, |value| doubled(&value));
+                    let value = serde_json::from_str::<Value>(raw.get()).map_or(Json::Null, |value| doubled(&value));
                     (name.clone().into(), value)
                 })
                 .collect(),
@@ -92,40 +80,26 @@ fn doubled(value: &Value) -> Json {
         Value::Number(number) => Json::Token(java_double(&number.to_string())),
         Value::String(text) => text.clone().into(),
         Value::Array(items) => Json::List(items.iter().map(doubled).collect()),
-        Value::Object(members) => Json::Map(
-            members
-                .iter()
-                .map(|(name, value)| (name.clone().into(), doubled(value)))
-                .collect(),
-        ),
+        Value::Object(members) => Json::Map(members.iter().map(|(name, value)| (name.clone().into(), doubled(value))).collect()),
     }
 }
 
 /// The text of a Java double: `15000` becomes `15000.0`, and from ten million on `1.5E7`.
 fn java_double(token: &str) -> String {
-    let (sign, digits) = token
-        .strip_prefix('-')
-        .map_or(("", token), |rest| ("-", rest));
+    let (sign, digits) = token.strip_prefix('-').map_or(("", token), |rest| ("-", rest));
     if digits.contains(['e', 'E']) {
         return token.to_owned();
     }
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction = fraction.trim_end_matches('0');
     if whole.len() < 8 {
-        return format!(
-            "{sign}{whole}.{}",
-            if fraction.is_empty() { "0" } else { fraction }
-        );
+        return format!("{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction });
     }
     let mut rest = String::from(whole.get(1..).unwrap_or_default());
     rest.push_str(fraction);
     let rest = rest.trim_end_matches('0');
     let first = whole.get(..1).unwrap_or("0");
-    format!(
-        "{sign}{first}.{}E{}",
-        if rest.is_empty() { "0" } else { rest },
-        whole.len().saturating_sub(1)
-    )
+    format!("{sign}{first}.{}E{}", if rest.is_empty() { "0" } else { rest }, whole.len().saturating_sub(1))
 }
 
 /// Shillings as text to cents. `None`: not a plain decimal, or finer than a cent, or too large for a bank.
@@ -133,9 +107,7 @@ pub(crate) fn cents_of(text: &str) -> Option<i64> {
     let text = text.trim();
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let numeric = |part: &str| {
-        !part.is_empty() && part.len() <= 13 && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
+    let numeric = |part: &str| !part.is_empty() && part.len() <= 13 && part.bytes().all(|byte| byte.is_ascii_digit());
     if !numeric(whole) || !numeric(fraction) {
         return None;
     }
@@ -144,12 +116,7 @@ pub(crate) fn cents_of(text: &str) -> Option<i64> {
         return None;
     }
     let cents: i64 = format!("{fine:0<2}").parse().ok()?;
-    whole
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(100)?
-        .checked_add(cents)?
-        .checked_mul(sign)
+    whole.parse::<i64>().ok()?.checked_mul(100)?.checked_add(cents)?.checked_mul(sign)
 }
 
 /// Reads typed members and gathers the errors of all of them, as Fineract's validator does.
@@ -163,55 +130,28 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(body: &'a Body, resource: &'static str) -> Self {
-        Self {
-            body,
-            resource,
-            errors: Vec::new(),
-        }
+        Self { body, resource, errors: Vec::new() }
     }
 
     fn fault(&mut self, name: &str, what: &str) {
         let code = format!("validation.msg.{}.{name}.{what}", self.resource);
-        self.errors
-            .push(FieldError::new(code, Some(name), self.body.text(name)));
+        self.errors.push(FieldError::new(code, Some(name), self.body.text(name)));
     }
 
     /// Refuses a member that stands without its `locale`, or with a bad one. This answer comes at once, not gathered.
     fn locale(&self) -> Result<(), Refusal> {
         let Some(locale) = self.body.filled("locale") else {
-            return Err(Refusal::invalid(
-                "validation.msg.missing.locale.parameter",
-                Some("locale"),
-                None,
-            ));
+            return Err(Refusal::invalid("validation.msg.missing.locale.parameter", Some("locale"), None));
         };
-        let (language, country) = locale
-            .split_once('_')
-            .map_or((locale.as_str(), None), |(language, country)| {
-                (language, Some(country))
-            });
+        let (language, country) = locale.split_once('_').map_or((locale.as_str(), None), |(language, country)| (language, Some(country)));
         let good = language.len() == 2
             && language.bytes().all(|byte| byte.is_ascii_lowercase())
-            && country.is_none_or(|country| {
-                country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase())
-            });
-        if good {
-            Ok(())
-        } else {
-            Err(Refusal::invalid(
-                "validation.msg.invalid.locale.format",
-                Some("locale"),
-                Some(locale),
-            ))
-        }
+            && country.is_none_or(|country| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()));
+        if good { Ok(()) } else { Err(Refusal::invalid("validation.msg.invalid.locale.format", Some("locale"), Some(locale))) }
     }
 
     /// A date in the body's own `dateFormat`.
-    pub(crate) fn date(
-        &mut self,
-        name: &str,
-        mandatory: bool,
-    ) -> Result<Option<NaiveDate>, Refusal> {
+    pub(crate) fn date(&mut self, name: &str, mandatory: bool) -> Result<Option<NaiveDate>, Refusal> {
         let Some(text) = self.body.filled(name) else {
             if mandatory {
                 self.fault(name, "cannot.be.blank");
@@ -219,20 +159,10 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         let Some(pattern) = self.body.filled("dateFormat") else {
-            return Err(Refusal::invalid(
-                "validation.msg.missing.dateFormat.parameter",
-                Some("dateFormat"),
-                None,
-            ));
+            return Err(Refusal::invalid("validation.msg.missing.dateFormat.parameter", Some("dateFormat"), None));
         };
         self.locale()?;
-        let bad = || {
-            Refusal::invalid(
-                "validation.msg.invalid.dateFormat.format",
-                Some(name),
-                Some(text.clone()),
-            )
-        };
+        let bad = || Refusal::invalid("validation.msg.invalid.dateFormat.format", Some(name), Some(text.clone()));
         read_date(&text, &pattern).map(Some).ok_or_else(bad)
     }
 
@@ -245,13 +175,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         self.locale()?;
-        cents_of(&text).map(Some).ok_or_else(|| {
-            Refusal::invalid(
-                "validation.msg.invalid.decimal.format",
-                Some(name),
-                Some(text),
-            )
-        })
+        cents_of(&text).map(Some).ok_or_else(|| Refusal::invalid("validation.msg.invalid.decimal.format", Some(name), Some(text)))
     }
 
     /// An amount above zero.
@@ -289,11 +213,7 @@ impl<'a> Reader<'a> {
 
     /// All gathered errors at once.
     pub(crate) fn finish(self) -> Result<(), Refusal> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::validation(self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Refusal::validation(self.errors)) }
     }
 }
 
@@ -337,16 +257,7 @@ mod tests {
         assert_eq!(cents_of("15000.5"), Some(1_500_050));
         assert_eq!(cents_of("15000.550000"), Some(1_500_055));
         assert_eq!(cents_of("-3"), Some(-300));
-        for bad in [
-            "",
-            "15,000",
-            "1e5",
-            "1.005",
-            ".5",
-            "5.",
-            "1.2.3",
-            "99999999999999",
-        ] {
+        for bad in ["", "15,000", "1e5", "1.005", ".5", "5.", "1.2.3", "99999999999999"] {
             assert_eq!(cents_of(bad), None, "{bad}");
         }
     }
@@ -365,28 +276,17 @@ mod tests {
     #[test]
     fn numbers_of_a_request_become_doubles_in_the_hook() {
         let body = Body::parse(br#"{"a":15000,"b":"x","c":[5],"d":15000000,"e":1.50}"#).unwrap();
-        assert_eq!(
-            body.with_doubles().render(),
-            r#"{"a":15000.0,"b":"x","c":[5.0],"d":1.5E7,"e":1.5}"#
-        );
+        assert_eq!(body.with_doubles().render(), r#"{"a":15000.0,"b":"x","c":[5.0],"d":1.5E7,"e":1.5}"#);
     }
 
     #[test]
     fn a_date_without_its_companions_is_refused_by_name() {
         let body = Body::parse(br#"{"day":"2026-11-20","locale":"en-KE"}"#).unwrap();
-        let code = |body: &Body| {
-            Reader::new(body, "loan")
-                .date("day", true)
-                .unwrap_err()
-                .inner()
-                .to_owned()
-        };
+        let code = |body: &Body| Reader::new(body, "loan").date("day", true).unwrap_err().inner().to_owned();
         assert_eq!(code(&body), "validation.msg.missing.dateFormat.parameter");
         let body = Body::parse(br#"{"day":"2026-11-20","dateFormat":"yyyy-MM-dd"}"#).unwrap();
         assert_eq!(code(&body), "validation.msg.missing.locale.parameter");
-        let body =
-            Body::parse(br#"{"day":"2026-11-20","dateFormat":"yyyy-MM-dd","locale":"en-KE"}"#)
-                .unwrap();
+        let body = Body::parse(br#"{"day":"2026-11-20","dateFormat":"yyyy-MM-dd","locale":"en-KE"}"#).unwrap();
         assert_eq!(code(&body), "validation.msg.invalid.locale.format");
     }
 }

@@ -71,10 +71,7 @@ impl LoanStatus {
 
     /// Whether money was handed out: then `summary` exists.
     pub(crate) fn is_disbursed(self) -> bool {
-        matches!(
-            self,
-            Self::Active | Self::Closed | Self::WrittenOff | Self::Overpaid
-        )
+        matches!(self, Self::Active | Self::Closed | Self::WrittenOff | Self::Overpaid)
     }
 }
 
@@ -181,12 +178,7 @@ impl ProductSpec {
     pub fn simple(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            short_name: name
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .take(4)
-                .collect::<String>()
-                .to_uppercase(),
+            short_name: name.chars().filter(char::is_ascii_alphanumeric).take(4).collect::<String>().to_uppercase(),
             external_id: None,
             min_principal: 100,
             principal: 2_000_000,
@@ -204,12 +196,7 @@ impl ProductSpec {
 
     /// The dangerous product: the very same disbursement succeeds twice (Mifos X contract 3.6).
     pub fn multi_disburse(name: &str) -> Self {
-        Self {
-            multi_disburse: true,
-            disallow_expected_disbursements: true,
-            over_applied_percent: 100,
-            ..Self::simple(name)
-        }
+        Self { multi_disburse: true, disallow_expected_disbursements: true, over_applied_percent: 100, ..Self::simple(name) }
     }
 }
 
@@ -504,32 +491,22 @@ pub struct Loan {
 impl Loan {
     /// The debt: what was handed out, and before that what was approved.
     pub fn principal(&self) -> i64 {
-        if self.status.is_disbursed() {
-            self.figures.disbursed
-        } else {
-            self.approved
-        }
+        if self.status.is_disbursed() { self.figures.disbursed } else { self.approved }
     }
 
     /// What the client is to get: the principal minus fees, and after a top-up's disbursement minus its settlement.
     pub fn net_disbursal(&self) -> i64 {
-        self.principal()
-            - self.fees_at_disbursement
-            - self.top_up.as_ref().map_or(0, |top_up| top_up.amount)
+        self.principal() - self.fees_at_disbursement - self.top_up.as_ref().map_or(0, |top_up| top_up.amount)
     }
 
     /// The disbursements that stand, in order.
     pub fn disbursements(&self) -> impl Iterator<Item = &LoanTransaction> {
-        self.transactions.iter().filter(|entry| {
-            entry.kind == TransactionKind::Disbursement && entry.reversed_on.is_none()
-        })
+        self.transactions.iter().filter(|entry| entry.kind == TransactionKind::Disbursement && entry.reversed_on.is_none())
     }
 
     /// The repayments that stand, in order.
     pub fn repayments(&self) -> impl Iterator<Item = &LoanTransaction> {
-        self.transactions
-            .iter()
-            .filter(|entry| entry.kind == TransactionKind::Repayment && entry.reversed_on.is_none())
+        self.transactions.iter().filter(|entry| entry.kind == TransactionKind::Repayment && entry.reversed_on.is_none())
     }
 }
 

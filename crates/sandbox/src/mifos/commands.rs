@@ -45,15 +45,9 @@ impl Done {
             ("loanId", self.loan_id.into()),
             ("savingsId", self.savings_id.into()),
             ("resourceId", self.resource_id.into()),
-            (
-                "resourceExternalId",
-                new(self.resource_external_id.as_ref().into()),
-            ),
+            ("resourceExternalId", new(self.resource_external_id.as_ref().into())),
             ("subResourceId", new(self.sub_resource_id.into())),
-            (
-                "subResourceExternalId",
-                new(self.sub_resource_external_id.as_ref().into()),
-            ),
+            ("subResourceExternalId", new(self.sub_resource_external_id.as_ref().into())),
             ("changes", self.changes.clone().into()),
         ])
     }
@@ -89,40 +83,22 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(status: u16, text: String) -> Self {
-        Self {
-            status,
-            text,
-            is_json: true,
-            from_cache: false,
-            asks_credentials: false,
-            delay: Duration::ZERO,
-            dropped: false,
-        }
+        Self { status, text, is_json: true, from_cache: false, asks_credentials: false, delay: Duration::ZERO, dropped: false }
     }
 
     pub(crate) fn dropped() -> Self {
-        Self {
-            dropped: true,
-            ..Self::json(0, String::new())
-        }
+        Self { dropped: true, ..Self::json(0, String::new()) }
     }
 
     fn cached(self) -> Self {
-        Self {
-            from_cache: true,
-            ..self
-        }
+        Self { from_cache: true, ..self }
     }
 }
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let (text, is_json) = refusal.body_text();
-        Self {
-            is_json,
-            asks_credentials: refusal.asks_credentials(),
-            ..Self::json(refusal.status, text)
-        }
+        Self { is_json, asks_credentials: refusal.asks_credentials(), ..Self::json(refusal.status, text) }
     }
 }
 
@@ -136,18 +112,10 @@ impl Bank {
         let answer = self.admit(now, call);
         match fault {
             Some(Fault::DroppedAfter | Fault::KeyStuck) => Answer::dropped(),
-            Some(Fault::GatewayTimeout) => Answer {
-                is_json: false,
-                delay: PROXY_PATIENCE,
-                ..Answer::json(
-                    504,
-                    "<html><body>504 Gateway Time-out</body></html>".to_owned(),
-                )
-            },
-            Some(Fault::Slow(delay)) => Answer {
-                delay: delay.max(answer.delay),
-                ..answer
-            },
+            Some(Fault::GatewayTimeout) => {
+                Answer { is_json: false, delay: PROXY_PATIENCE, ..Answer::json(504, "<html><body>504 Gateway Time-out</body></html>".to_owned()) }
+            }
+            Some(Fault::Slow(delay)) => Answer { delay: delay.max(answer.delay), ..answer },
             _ => answer,
         }
     }
@@ -162,10 +130,7 @@ impl Bank {
             }
             match self.keys.get(slot) {
                 Some(Kept::Running) => {
-                    return Answer {
-                        delay: RUNNING_WAIT,
-                        ..Answer::json(425, call.raw).cached()
-                    };
+                    return Answer { delay: RUNNING_WAIT, ..Answer::json(425, call.raw).cached() };
                 }
                 Some(Kept::Answer { status, text }) => {
                     return Answer::json(*status, text.clone()).cached();
@@ -182,13 +147,7 @@ impl Bank {
             if call.fault == Some(Fault::KeyStuck) {
                 self.keys.insert(slot, Kept::Running);
             } else if call.is_json {
-                self.keys.insert(
-                    slot,
-                    Kept::Answer {
-                        status: answer.status,
-                        text: answer.text.clone(),
-                    },
-                );
+                self.keys.insert(slot, Kept::Answer { status: answer.status, text: answer.text.clone() });
             }
         }
         answer
@@ -198,12 +157,8 @@ impl Bank {
     fn stopped_before(&self, call: &Call) -> Option<Answer> {
         match call.fault? {
             Fault::DroppedBefore => Some(Answer::dropped()),
-            Fault::Unavailable => {
-                Some(Refusal::unavailable("error.msg.sheduler.job.currently.running").into())
-            }
-            Fault::Locked if !self.is_old() && call.order.work.loan().is_some() => {
-                Some(Refusal::locked().into())
-            }
+            Fault::Unavailable => Some(Refusal::unavailable("error.msg.sheduler.job.currently.running").into()),
+            Fault::Locked if !self.is_old() && call.order.work.loan().is_some() => Some(Refusal::locked().into()),
             _ => None,
         }
     }
@@ -219,9 +174,7 @@ impl Bank {
         let before = self.snapshot(call.order.work);
         let result = match call.fault {
             Some(Fault::Conflict) if !self.is_old() => Err(Refusal::conflict("loan")),
-            Some(Fault::Conflict | Fault::ServerError) => {
-                Err(Refusal::server("could not execute statement"))
-            }
+            Some(Fault::Conflict | Fault::ServerError) => Err(Refusal::server("could not execute statement")),
             _ => {
                 if call.fault == Some(Fault::RetriedInside) {
                     self.emit_failed(now, &call.user, &call.order, &Refusal::conflict("loan"));
@@ -229,46 +182,27 @@ impl Bank {
                 self.execute(now, &call.user, &call.order)
             }
         };
-        self.record(
-            now,
-            &call.user,
-            &call.order,
-            call.key.clone(),
-            true,
-            outcome(&result),
-        );
+        self.record(now, &call.user, &call.order, call.key.clone(), true, outcome(&result));
         let lag = self.announce(now, &call.user, &call.order, &result, before);
         let answer = match result {
             Ok(done) => Answer::json(200, done.to_json(self.options.profile, true).render()),
             Err(refusal) => refusal.into(),
         };
         // The caller of 1.8 gets its answer only after the commit, its own and that of the change it waited for.
-        Answer {
-            delay: lag.max(waiting),
-            ..answer
-        }
+        Answer { delay: lag.max(waiting), ..answer }
     }
 
     /// How long an earlier change of the loan still has to its commit; a second command waits for it.
     fn waiting(&self, now: DateTime<Utc>, work: Work) -> Duration {
-        let until = work
-            .loan()
-            .and_then(|loan| self.unseen.get(&loan))
-            .map(|(until, _)| *until);
-        until
-            .and_then(|until| (until - now).to_std().ok())
-            .unwrap_or_default()
+        let until = work.loan().and_then(|loan| self.unseen.get(&loan)).map(|(until, _)| *until);
+        until.and_then(|until| (until - now).to_std().ok()).unwrap_or_default()
     }
 
     /// The loan as it was, if this command's event is to leave before its commit.
     fn snapshot(&mut self, work: Work) -> Option<super::book::Loan> {
         let loan = work.loan()?;
         let early = self.is_old() && self.happens(self.options.hooks.before_commit);
-        if early {
-            self.loans.get(&loan).cloned()
-        } else {
-            None
-        }
+        if early { self.loans.get(&loan).cloned() } else { None }
     }
 
     /// Sends the event; returns how long the change stays unseen.
@@ -298,15 +232,7 @@ impl Bank {
         }
     }
 
-    fn record(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        order: &Order,
-        key: Option<String>,
-        over_the_wire: bool,
-        outcome: CommandOutcome,
-    ) -> u64 {
+    fn record(&mut self, now: DateTime<Utc>, user: &User, order: &Order, key: Option<String>, over_the_wire: bool, outcome: CommandOutcome) -> u64 {
         let id = self.command_id();
         let command = Command {
             id,
@@ -323,20 +249,8 @@ impl Bank {
         id
     }
 
-    fn park(
-        &mut self,
-        now: DateTime<Utc>,
-        call: Call,
-        slot: Option<(&'static str, &'static str, String)>,
-    ) -> Answer {
-        let id = self.record(
-            now,
-            &call.user,
-            &call.order,
-            call.key.clone(),
-            true,
-            CommandOutcome::Parked,
-        );
+    fn park(&mut self, now: DateTime<Utc>, call: Call, slot: Option<(&'static str, &'static str, String)>) -> Answer {
+        let id = self.record(now, &call.user, &call.order, call.key.clone(), true, CommandOutcome::Parked);
         if let Some(slot) = slot {
             self.keys.insert(slot, Kept::Running);
         }
@@ -344,36 +258,16 @@ impl Bank {
             // From 1.10 a parked command also fires its hook, in the failed form.
             self.emit_failed(now, &call.user, &call.order, &Refusal::server("parked"));
         }
-        let rollback = if self.is_old() {
-            Json::Null
-        } else {
-            true.into()
-        };
-        let answer = Json::map([
-            ("commandId", id.into()),
-            ("resourceId", call.order.work.target().into()),
-            ("rollbackTransaction", rollback),
-        ]);
-        self.parked.insert(
-            id,
-            ParkedOrder {
-                order: call.order,
-                key: call.key,
-            },
-        );
+        let rollback = if self.is_old() { Json::Null } else { true.into() };
+        let answer = Json::map([("commandId", id.into()), ("resourceId", call.order.work.target().into()), ("rollbackTransaction", rollback)]);
+        self.parked.insert(id, ParkedOrder { order: call.order, key: call.key });
         Answer::json(200, answer.render())
     }
 
     /// A checker lets a parked command run; the answer is that of the command.
-    pub(crate) fn release(
-        &mut self,
-        now: DateTime<Utc>,
-        checker: &User,
-        command_id: u64,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn release(&mut self, now: DateTime<Utc>, checker: &User, command_id: u64) -> Result<Done, Refusal> {
         let parked = self.parked.remove(&command_id);
-        let parked =
-            parked.ok_or_else(|| Refusal::not_found("error.msg.command.id.invalid", command_id))?;
+        let parked = parked.ok_or_else(|| Refusal::not_found("error.msg.command.id.invalid", command_id))?;
         let before = self.snapshot(parked.order.work);
         let result = self.execute(now, checker, &parked.order);
         self.announce(now, checker, &parked.order, &result, before);
@@ -387,19 +281,14 @@ impl Bank {
         }
         if let (Some(key), Ok(done)) = (parked.key, &result) {
             let text = done.to_json(self.options.profile, true).render();
-            self.keys.insert(
-                (parked.order.action, parked.order.entity, key),
-                Kept::Answer { status: 200, text },
-            );
+            self.keys.insert((parked.order.action, parked.order.entity, key), Kept::Answer { status: 200, text });
         }
         result
     }
 
     /// A checker turns a parked command down. Its key stays used.
     pub(crate) fn turn_down(&mut self, command_id: u64) -> Result<(), Refusal> {
-        self.parked
-            .remove(&command_id)
-            .ok_or_else(|| Refusal::not_found("error.msg.command.id.invalid", command_id))?;
+        self.parked.remove(&command_id).ok_or_else(|| Refusal::not_found("error.msg.command.id.invalid", command_id))?;
         if let Some(command) = self.commands.get_mut(&command_id) {
             command.outcome = CommandOutcome::TurnedDown;
         }
@@ -407,12 +296,7 @@ impl Bank {
     }
 
     /// Staff do something in the web interface.
-    pub(crate) fn by_staff(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        order: &Order,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn by_staff(&mut self, now: DateTime<Utc>, user: &User, order: &Order) -> Result<Done, Refusal> {
         let before = self.snapshot(order.work);
         let result = self.execute(now, user, order);
         self.record(now, user, order, None, false, outcome(&result));
@@ -434,14 +318,10 @@ impl Bank {
             Work::Repay(loan) => self.repay_loan(now, user, loan, body),
             Work::Recover(loan) => self.recover_loan(now, user, loan, body),
             Work::RefundSurplus(loan) => self.refund_surplus(now, user, loan, body),
-            Work::AdjustRepayment(loan, transaction) => {
-                self.adjust_repayment(now, user, loan, transaction, body)
-            }
+            Work::AdjustRepayment(loan, transaction) => self.adjust_repayment(now, user, loan, transaction, body),
             Work::Deposit(account) => self.move_savings(now, user, account, body, true),
             Work::TakeOut(account) => self.move_savings(now, user, account, body, false),
-            Work::UndoSavings(account, transaction) => {
-                self.undo_savings(user, account, transaction, body)
-            }
+            Work::UndoSavings(account, transaction) => self.undo_savings(user, account, transaction, body),
             Work::CreatePaymentType => self.create_payment_type(body),
             Work::CreateHook => self.create_hook(now, body),
             Work::UpdateHook(hook) => self.update_hook(now, hook, body),

@@ -33,12 +33,7 @@ pub(crate) struct Cents(pub(crate) i64);
 impl Json {
     /// An object from its members, in order.
     pub(crate) fn map<const N: usize>(members: [(&'static str, Json); N]) -> Self {
-        Self::Map(
-            members
-                .into_iter()
-                .map(|(name, value)| (Cow::Borrowed(name), value))
-                .collect(),
-        )
+        Self::Map(members.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect())
     }
 
     /// Appends a member to an object; anything else stays as it is.
@@ -97,28 +92,17 @@ impl Json {
     /// Keeps only the named members of an object, of each object of a list, or of each item of a page (`fields=`).
     pub(crate) fn trimmed(self, names: &[&str]) -> Self {
         match self {
-            Self::List(items) => {
-                Self::List(items.into_iter().map(|item| item.trimmed(names)).collect())
-            }
+            Self::List(items) => Self::List(items.into_iter().map(|item| item.trimmed(names)).collect()),
             Self::Map(members) if members.iter().any(|(name, _)| name == "pageItems") => Self::Map(
                 members
                     .into_iter()
                     .map(|(name, value)| {
-                        let value = if name == "pageItems" {
-                            value.trimmed(names)
-                        } else {
-                            value
-                        };
+                        let value = if name == "pageItems" { value.trimmed(names) } else { value };
                         (name, value)
                     })
                     .collect(),
             ),
-            Self::Map(members) => Self::Map(
-                members
-                    .into_iter()
-                    .filter(|(name, _)| names.contains(&name.as_ref()))
-                    .collect(),
-            ),
+            Self::Map(members) => Self::Map(members.into_iter().filter(|(name, _)| names.contains(&name.as_ref())).collect()),
             other => other,
         }
     }
@@ -132,10 +116,7 @@ fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
 fn append_amount(out: &mut String, cents: i64) {
     let sign = if cents < 0 { "-" } else { "" };
     let size = cents.unsigned_abs();
-    append(
-        out,
-        format_args!("{sign}{}.{:02}0000", size / 100, size % 100),
-    );
+    append(out, format_args!("{sign}{}.{:02}0000", size / 100, size % 100));
 }
 
 fn write_text(out: &mut String, text: &str) {
@@ -169,11 +150,7 @@ pub(crate) fn plain(cents: i64) -> String {
 
 /// An enumeration as Fineract writes it everywhere: `{id, code, value}`.
 pub(crate) fn choice(id: i64, code: impl Into<Json>, value: impl Into<Json>) -> Json {
-    Json::map([
-        ("id", id.into()),
-        ("code", code.into()),
-        ("value", value.into()),
-    ])
+    Json::map([("id", id.into()), ("code", code.into()), ("value", value.into())])
 }
 
 impl From<bool> for Json {
@@ -232,11 +209,7 @@ impl From<Cents> for Json {
 
 impl From<NaiveDate> for Json {
     fn from(date: NaiveDate) -> Self {
-        Self::List(vec![
-            i64::from(date.year()).into(),
-            date.month().into(),
-            date.day().into(),
-        ])
+        Self::List(vec![i64::from(date.year()).into(), date.month().into(), date.day().into()])
     }
 }
 
@@ -258,27 +231,19 @@ mod tests {
 
     #[test]
     fn an_amount_is_written_with_six_decimals_and_never_through_a_float() {
-        let value = Json::map([
-            ("a", Cents(1_500_000).into()),
-            ("b", Cents(-5).into()),
-            ("none", Json::Null),
-        ]);
+        let value = Json::map([("a", Cents(1_500_000).into()), ("b", Cents(-5).into()), ("none", Json::Null)]);
         assert_eq!(value.render(), r#"{"a":15000.000000,"b":-0.050000}"#);
     }
 
     #[test]
     fn a_plain_number_has_no_needless_decimals() {
-        assert_eq!(
-            (plain(1_500_000), plain(1_500_050), plain(1_500_055)),
-            ("15000".into(), "15000.5".into(), "15000.55".into())
-        );
+        assert_eq!((plain(1_500_000), plain(1_500_050), plain(1_500_055)), ("15000".into(), "15000.5".into(), "15000.55".into()));
     }
 
     #[test]
     fn hostile_text_stays_one_json_string() {
         let text = "a\"b\\c\u{1}\n\u{e9}";
-        let back: String =
-            serde_json::from_str(&Json::from(text.to_owned()).render()).unwrap_or_default();
+        let back: String = serde_json::from_str(&Json::from(text.to_owned()).render()).unwrap_or_default();
         assert_eq!(back, text);
     }
 }

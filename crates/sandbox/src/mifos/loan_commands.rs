@@ -6,10 +6,7 @@ use chrono::{DateTime, Months, NaiveDate, Utc};
 
 use super::bank::{Bank, PAYMENT_FIELDS, User, put_payment, read_payment};
 use super::body::{Body, Reader};
-use super::book::{
-    AccountStatus, Loan, LoanStatus, LoanTransaction, PaymentDetail, Portions, Step, Tranche,
-    TransactionKind,
-};
+use super::book::{AccountStatus, Loan, LoanStatus, LoanTransaction, PaymentDetail, Portions, Step, Tranche, TransactionKind};
 use super::commands::Done;
 use super::json::{Json, plain};
 use super::loan_json::short_status;
@@ -68,13 +65,7 @@ impl DisburseRequest {
         reader.finish()?;
         // `finish` has refused a missing date already.
         let date = date.ok_or_else(Refusal::body)?;
-        Ok(Self {
-            date,
-            amount,
-            payment_type,
-            external_id,
-            note,
-        })
+        Ok(Self { date, amount, payment_type, external_id, note })
     }
 }
 
@@ -92,13 +83,7 @@ impl Bank {
         }
     }
 
-    pub(crate) fn approve_loan(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn approve_loan(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body) -> Result<Done, Refusal> {
         body.only(&[
             "loanId",
             "approvedOnDate",
@@ -122,25 +107,17 @@ impl Bank {
         let loan = self.loan_of(user, id)?;
         self.active_client(loan)?;
         if loan.status != LoanStatus::Submitted {
-            return Err(Refusal::state(
-                "error.msg.loan.approve.account.is.not.submitted.and.pending.state",
-            ));
+            return Err(Refusal::state("error.msg.loan.approve.account.is.not.submitted.and.pending.state"));
         }
         if approved_on < loan.submitted.on {
-            return Err(Refusal::rule(
-                "error.msg.loan.approval.cannot.be.before.submittal.date",
-            ));
+            return Err(Refusal::rule("error.msg.loan.approval.cannot.be.before.submittal.date"));
         }
         if approved_on > today {
-            return Err(Refusal::rule(
-                "error.msg.loan.approval.cannot.be.a.future.date",
-            ));
+            return Err(Refusal::rule("error.msg.loan.approval.cannot.be.a.future.date"));
         }
         let principal = amount.unwrap_or(loan.proposed);
         if principal > loan.proposed {
-            return Err(Refusal::rule(
-                "error.msg.loan.approval.amount.can't.be.greater.than.loan.amount.demanded",
-            ));
+            return Err(Refusal::rule("error.msg.loan.approval.amount.can't.be.greater.than.loan.amount.demanded"));
         }
 
         let mut changes = Json::map([("status", short_status(LoanStatus::Approved))]);
@@ -154,72 +131,38 @@ impl Bank {
         self.change(id, |loan| {
             loan.status = LoanStatus::Approved;
             loan.approved = principal;
-            loan.approval = Some(Step {
-                on: approved_on,
-                by: user.options.name.clone(),
-            });
+            loan.approval = Some(Step { on: approved_on, by: user.options.name.clone() });
             loan.expected_disbursement = expected.unwrap_or(loan.expected_disbursement);
         });
         self.finish_loan_command(user, id, changes)
     }
 
-    pub(crate) fn undo_approval_of_loan(
-        &mut self,
-        user: &User,
-        id: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn undo_approval_of_loan(&mut self, user: &User, id: u64, body: &Body) -> Result<Done, Refusal> {
         body.only(&["note", "locale", "dateFormat"])?;
         let loan = self.loan_of(user, id)?;
         if loan.status != LoanStatus::Approved {
-            return Err(Refusal::state(
-                "error.msg.loan.undo.approval.account.is.not.approved",
-            ));
+            return Err(Refusal::state("error.msg.loan.undo.approval.account.is.not.approved"));
         }
         self.change(id, |loan| {
             loan.status = LoanStatus::Submitted;
             loan.approved = loan.proposed;
             loan.approval = None;
         });
-        let changes = Json::map([
-            ("status", short_status(LoanStatus::Submitted)),
-            ("approvedOnDate", "".into()),
-        ]);
+        let changes = Json::map([("status", short_status(LoanStatus::Submitted)), ("approvedOnDate", "".into())]);
         self.finish_loan_command(user, id, changes)
     }
 
-    pub(crate) fn reject_loan(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
-        let on = self.end_before_approval(
-            now,
-            user,
-            id,
-            body,
-            "rejectedOnDate",
-            "error.msg.loan.reject.account.is.not.submitted.pending.approval.state",
-        )?;
+    pub(crate) fn reject_loan(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body) -> Result<Done, Refusal> {
+        let on =
+            self.end_before_approval(now, user, id, body, "rejectedOnDate", "error.msg.loan.reject.account.is.not.submitted.pending.approval.state")?;
         self.change(id, |loan| {
             loan.status = LoanStatus::Rejected;
-            loan.rejection = Some(Step {
-                on,
-                by: user.options.name.clone(),
-            });
+            loan.rejection = Some(Step { on, by: user.options.name.clone() });
         });
         self.finish_end(user, id, body, LoanStatus::Rejected, "rejectedOnDate")
     }
 
-    pub(crate) fn withdraw_loan(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn withdraw_loan(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body) -> Result<Done, Refusal> {
         let on = self.end_before_approval(
             now,
             user,
@@ -230,23 +173,12 @@ impl Bank {
         )?;
         self.change(id, |loan| {
             loan.status = LoanStatus::Withdrawn;
-            loan.withdrawal = Some(Step {
-                on,
-                by: user.options.name.clone(),
-            });
+            loan.withdrawal = Some(Step { on, by: user.options.name.clone() });
         });
         self.finish_end(user, id, body, LoanStatus::Withdrawn, "withdrawnOnDate")
     }
 
-    fn end_before_approval(
-        &self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-        field: &str,
-        code: &str,
-    ) -> Result<NaiveDate, Refusal> {
+    fn end_before_approval(&self, now: DateTime<Utc>, user: &User, id: u64, body: &Body, field: &str, code: &str) -> Result<NaiveDate, Refusal> {
         body.only(&[field, "note", "locale", "dateFormat"])?;
         let mut reader = Reader::new(body, "loanapplication");
         let on = reader.date(field, true)?;
@@ -257,21 +189,12 @@ impl Bank {
             return Err(Refusal::state(code));
         }
         if on < loan.submitted.on || on > self.today(now) {
-            return Err(Refusal::rule(
-                "error.msg.loan.reject.cannot.be.before.submittal.date",
-            ));
+            return Err(Refusal::rule("error.msg.loan.reject.cannot.be.before.submittal.date"));
         }
         Ok(on)
     }
 
-    fn finish_end(
-        &mut self,
-        user: &User,
-        id: u64,
-        body: &Body,
-        status: LoanStatus,
-        field: &'static str,
-    ) -> Result<Done, Refusal> {
+    fn finish_end(&mut self, user: &User, id: u64, body: &Body, status: LoanStatus, field: &'static str) -> Result<Done, Refusal> {
         let mut changes = Json::map([("status", short_status(status))]);
         put_companions(&mut changes, body);
         changes.put(field, body.filled(field));
@@ -279,14 +202,7 @@ impl Bank {
     }
 
     /// Hands the loan out, in whole or as a tranche. `to_savings`: into the linked account, without a cash leg.
-    pub(crate) fn disburse_loan(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-        to_savings: bool,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn disburse_loan(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body, to_savings: bool) -> Result<Done, Refusal> {
         let request = DisburseRequest::read(body, to_savings)?;
         let today = self.today(now);
         let loan = self.loan_of(user, id)?;
@@ -295,9 +211,7 @@ impl Bank {
         let settlement = self.settlement_of_old_loan(loan, amount)?;
         let linked = match (to_savings, loan.linked_savings) {
             (true, None) => {
-                return Err(Refusal::rule(
-                    "error.msg.loan.disburse.to.savings.requires.linked.account",
-                ));
+                return Err(Refusal::rule("error.msg.loan.disburse.to.savings.requires.linked.account"));
             }
             (true, linked) => linked,
             (false, _) => None,
@@ -305,8 +219,7 @@ impl Bank {
         self.free_external_id(request.external_id.as_ref())?;
         let payment = self.payment_of(body, request.payment_type)?;
 
-        let transaction =
-            self.book_disbursement(user, id, &request, amount, payment, today, to_savings);
+        let transaction = self.book_disbursement(user, id, &request, amount, payment, today, to_savings);
         if let Some((old, owed)) = settlement {
             self.close_old_loan(user, id, old, owed, request.date, today);
         }
@@ -314,8 +227,7 @@ impl Bank {
             let net = self.loans.get(&id).map_or(0, Loan::net_disbursal);
             self.credit_from_loan(account, net, request.date, today);
         }
-        let mut done =
-            self.finish_loan_command(user, id, disburse_changes(body, &request, to_savings))?;
+        let mut done = self.finish_loan_command(user, id, disburse_changes(body, &request, to_savings))?;
         if !to_savings {
             if self.is_old() {
                 done.resource_id = Some(transaction);
@@ -328,107 +240,54 @@ impl Bank {
     }
 
     /// Checks state, dates and amount of a disbursement; the gross amount in cents.
-    fn disbursable(
-        &self,
-        loan: &Loan,
-        request: &DisburseRequest,
-        today: NaiveDate,
-    ) -> Result<i64, Refusal> {
-        let product = self
-            .products
-            .get(&loan.product_id)
-            .map(|product| &product.spec);
+    fn disbursable(&self, loan: &Loan, request: &DisburseRequest, today: NaiveDate) -> Result<i64, Refusal> {
+        let product = self.products.get(&loan.product_id).map(|product| &product.spec);
         let multi = product.is_some_and(|product| product.multi_disburse);
-        let on_the_fly =
-            multi && product.is_some_and(|product| product.disallow_expected_disbursements);
-        let open = loan
-            .tranches
-            .iter()
-            .find(|tranche| tranche.actual_on.is_none());
+        let on_the_fly = multi && product.is_some_and(|product| product.disallow_expected_disbursements);
+        let open = loan.tranches.iter().find(|tranche| tranche.actual_on.is_none());
         let again = multi && loan.status == LoanStatus::Active && (on_the_fly || open.is_some());
         if loan.status != LoanStatus::Approved && !again {
             return Err(Refusal::state(NOT_DISBURSABLE));
         }
-        if loan
-            .approval
-            .as_ref()
-            .is_some_and(|approval| request.date < approval.on)
-        {
-            return Err(Refusal::rule(
-                "error.msg.loan.disbursal.cannot.be.before.approval.date",
-            ));
+        if loan.approval.as_ref().is_some_and(|approval| request.date < approval.on) {
+            return Err(Refusal::rule("error.msg.loan.disbursal.cannot.be.before.approval.date"));
         }
         if request.date > today {
-            return Err(Refusal::rule(
-                "error.msg.loan.disbursal.cannot.be.a.future.date",
-            ));
+            return Err(Refusal::rule("error.msg.loan.disbursal.cannot.be.a.future.date"));
         }
-        if loan
-            .expected_disbursement
-            .checked_add_months(Months::new(1))
-            .is_some_and(|first| request.date > first)
-        {
-            return Err(Refusal::rule(
-                "error.msg.loan.disbursal.cannot.be.after.expected.first.repayment.date",
-            ));
+        if loan.expected_disbursement.checked_add_months(Months::new(1)).is_some_and(|first| request.date > first) {
+            return Err(Refusal::rule("error.msg.loan.disbursal.cannot.be.after.expected.first.repayment.date"));
         }
         self.working_day(request.date, "disbursement")?;
         let synced = product.is_some_and(|product| product.sync_expected_with_disbursement_date);
         if synced && request.date != loan.expected_disbursement {
-            return Err(Refusal::rule(
-                "error.msg.actual.disbursement.date.does.not.match.with.expected.disbursal.date",
-            ));
+            return Err(Refusal::rule("error.msg.actual.disbursement.date.does.not.match.with.expected.disbursal.date"));
         }
-        let planned = if on_the_fly {
-            loan.approved
-        } else {
-            open.map_or(loan.approved, |tranche| tranche.principal)
-        };
+        let planned = if on_the_fly { loan.approved } else { open.map_or(loan.approved, |tranche| tranche.principal) };
         let amount = request.amount.unwrap_or(planned);
-        let above = if on_the_fly {
-            product.map_or(0, |product| product.over_applied_percent)
-        } else {
-            0
-        };
-        let limit = loan
-            .approved
-            .saturating_add(loan.approved.saturating_mul(above) / 100);
+        let above = if on_the_fly { product.map_or(0, |product| product.over_applied_percent) } else { 0 };
+        let limit = loan.approved.saturating_add(loan.approved.saturating_mul(above) / 100);
         if loan.figures.disbursed.saturating_add(amount) > limit {
-            return Err(Refusal::rule(
-                "error.msg.loan.disburse.amount.must.be.less.than.approved.amount",
-            ));
+            return Err(Refusal::rule("error.msg.loan.disburse.amount.must.be.less.than.approved.amount"));
         }
         Ok(amount)
     }
 
     /// For a top-up: the old loan and what it still takes.
-    fn settlement_of_old_loan(
-        &self,
-        loan: &Loan,
-        amount: i64,
-    ) -> Result<Option<(u64, i64)>, Refusal> {
+    fn settlement_of_old_loan(&self, loan: &Loan, amount: i64) -> Result<Option<(u64, i64)>, Refusal> {
         let Some(top_up) = &loan.top_up else {
             return Ok(None);
         };
-        let old = self
-            .loans
-            .get(&top_up.closes)
-            .filter(|old| old.status == LoanStatus::Active);
-        let old = old
-            .ok_or_else(|| Refusal::rule("error.msg.loan.to.be.closed.with.topup.is.not.active"))?;
+        let old = self.loans.get(&top_up.closes).filter(|old| old.status == LoanStatus::Active);
+        let old = old.ok_or_else(|| Refusal::rule("error.msg.loan.to.be.closed.with.topup.is.not.active"))?;
         let owed = old.figures.outstanding();
         if amount.saturating_sub(loan.fees_at_disbursement) < owed {
-            return Err(Refusal::rule(
-                "error.msg.loan.amount.less.than.outstanding.of.loan.to.be.closed",
-            ));
+            return Err(Refusal::rule("error.msg.loan.amount.less.than.outstanding.of.loan.to.be.closed"));
         }
         Ok(Some((old.id, owed)))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all parts of one booking, checked by the only caller"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "all parts of one booking, checked by the only caller")]
     fn book_disbursement(
         &mut self,
         user: &User,
@@ -440,19 +299,10 @@ impl Bank {
         to_savings: bool,
     ) -> u64 {
         let transaction = self.transaction_id();
-        let fees = self
-            .loans
-            .get(&id)
-            .filter(|loan| loan.disbursements().next().is_none())
-            .map_or(0, |loan| loan.fees_at_disbursement);
-        let fee_transaction = if fees > 0 {
-            Some(self.transaction_id())
-        } else {
-            None
-        };
+        let fees = self.loans.get(&id).filter(|loan| loan.disbursements().next().is_none()).map_or(0, |loan| loan.fees_at_disbursement);
+        let fee_transaction = if fees > 0 { Some(self.transaction_id()) } else { None };
         if let Some(external_id) = &request.external_id {
-            self.transaction_external_ids
-                .insert(external_id.clone(), (id, transaction));
+            self.transaction_external_ids.insert(external_id.clone(), (id, transaction));
         }
         let multi = self.tranches_allowed(id).is_some();
         let entry = |id, kind, amount, portions| LoanTransaction {
@@ -475,46 +325,22 @@ impl Bank {
                 external_id: request.external_id.clone(),
                 payment,
                 note: request.note.clone(),
-                ..entry(
-                    transaction,
-                    TransactionKind::Disbursement,
-                    amount,
-                    Portions::default(),
-                )
+                ..entry(transaction, TransactionKind::Disbursement, amount, Portions::default())
             });
             if let Some(fee_transaction) = fee_transaction {
-                let portions = Portions {
-                    fees,
-                    ..Portions::default()
-                };
-                loan.transactions.push(entry(
-                    fee_transaction,
-                    TransactionKind::RepaymentAtDisbursement,
-                    fees,
-                    portions,
-                ));
+                let portions = Portions { fees, ..Portions::default() };
+                loan.transactions.push(entry(fee_transaction, TransactionKind::RepaymentAtDisbursement, fees, portions));
             }
-            match loan
-                .tranches
-                .iter_mut()
-                .find(|tranche| tranche.actual_on.is_none())
-            {
+            match loan.tranches.iter_mut().find(|tranche| tranche.actual_on.is_none()) {
                 Some(tranche) => {
                     tranche.actual_on = Some(request.date);
                     tranche.principal = amount;
                 }
-                None if multi => loan.tranches.push(Tranche {
-                    expected_on: request.date,
-                    principal: amount,
-                    actual_on: Some(request.date),
-                }),
+                None if multi => loan.tranches.push(Tranche { expected_on: request.date, principal: amount, actual_on: Some(request.date) }),
                 None => {}
             }
             if loan.disbursal.is_none() {
-                loan.disbursal = Some(Step {
-                    on: request.date,
-                    by: user.options.name.clone(),
-                });
+                loan.disbursal = Some(Step { on: request.date, by: user.options.name.clone() });
             }
             loan.status = LoanStatus::Active;
         });
@@ -522,15 +348,7 @@ impl Bank {
         transaction
     }
 
-    fn close_old_loan(
-        &mut self,
-        user: &User,
-        id: u64,
-        old: u64,
-        owed: i64,
-        date: NaiveDate,
-        today: NaiveDate,
-    ) {
+    fn close_old_loan(&mut self, user: &User, id: u64, old: u64, owed: i64, date: NaiveDate, today: NaiveDate) {
         let transaction = self.transaction_id();
         self.change(old, |loan| {
             loan.transactions.push(LoanTransaction {
@@ -557,31 +375,17 @@ impl Bank {
         });
     }
 
-    pub(crate) fn undo_disbursal_of_loan(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn undo_disbursal_of_loan(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body) -> Result<Done, Refusal> {
         body.only(&["note", "locale", "dateFormat"])?;
         let today = self.today(now);
         let loan = self.loan_of(user, id)?;
         if loan.status != LoanStatus::Active {
-            return Err(Refusal::state(
-                "error.msg.loan.undo.disbursal.account.is.not.active",
-            ));
+            return Err(Refusal::state("error.msg.loan.undo.disbursal.account.is.not.active"));
         }
         if loan.top_up.is_some() {
-            return Err(Refusal::state(
-                "error.msg.loan.undo.disbursal.not.allowed.on.topup.loan",
-            ));
+            return Err(Refusal::state("error.msg.loan.undo.disbursal.not.allowed.on.topup.loan"));
         }
-        let transferred: i64 = loan
-            .disbursements()
-            .filter(|entry| entry.is_transfer)
-            .map(|entry| entry.amount)
-            .sum();
+        let transferred: i64 = loan.disbursements().filter(|entry| entry.is_transfer).map(|entry| entry.amount).sum();
         let linked = loan.linked_savings.filter(|_| transferred > 0);
         let net = loan.net_disbursal();
         let planned = self.tranches_allowed(id) == Some(Tranches::Planned);
@@ -589,11 +393,7 @@ impl Bank {
             self.take_back_from_savings(account, net, today)?;
         }
         self.change(id, |loan| {
-            for entry in loan
-                .transactions
-                .iter_mut()
-                .filter(|entry| entry.reversed_on.is_none())
-            {
+            for entry in loan.transactions.iter_mut().filter(|entry| entry.reversed_on.is_none()) {
                 entry.reversed_on = Some(today);
             }
             if planned {
@@ -608,27 +408,17 @@ impl Bank {
             loan.closed = None;
         });
         self.settle(id, today, &user.options.name);
-        let changes = Json::map([
-            ("status", short_status(LoanStatus::Approved)),
-            ("actualDisbursementDate", "".into()),
-        ]);
+        let changes = Json::map([("status", short_status(LoanStatus::Approved)), ("actualDisbursementDate", "".into())]);
         self.finish_loan_command(user, id, changes)
     }
 
     /// How a loan's product lets it be handed out in tranches, if at all.
     fn tranches_allowed(&self, id: u64) -> Option<Tranches> {
-        let product = self
-            .loans
-            .get(&id)
-            .and_then(|loan| self.products.get(&loan.product_id))?;
+        let product = self.loans.get(&id).and_then(|loan| self.products.get(&loan.product_id))?;
         if !product.spec.multi_disburse {
             return None;
         }
-        Some(if product.spec.disallow_expected_disbursements {
-            Tranches::OnTheFly
-        } else {
-            Tranches::Planned
-        })
+        Some(if product.spec.disallow_expected_disbursements { Tranches::OnTheFly } else { Tranches::Planned })
     }
 
     /// Refuses when the borrower is not an active client.
@@ -648,17 +438,9 @@ impl Bank {
         self.touch(id);
     }
 
-    fn finish_loan_command(
-        &mut self,
-        user: &User,
-        id: u64,
-        changes: Json,
-    ) -> Result<Done, Refusal> {
+    fn finish_loan_command(&mut self, user: &User, id: u64, changes: Json) -> Result<Done, Refusal> {
         let loan = self.loan_of(user, id)?;
-        Ok(Done {
-            changes: Some(changes),
-            ..Self::done_for(loan)
-        })
+        Ok(Done { changes: Some(changes), ..Self::done_for(loan) })
     }
 }
 
@@ -673,10 +455,7 @@ fn disburse_changes(body: &Body, request: &DisburseRequest, to_savings: bool) ->
         put_payment(&mut changes, body);
     }
     put_companions(&mut changes, body);
-    changes.put(
-        "actualDisbursementDate",
-        body.filled("actualDisbursementDate"),
-    );
+    changes.put("actualDisbursementDate", body.filled("actualDisbursementDate"));
     changes.put("status", short_status(LoanStatus::Active));
     changes.put("note", request.note.as_ref());
     changes

@@ -3,9 +3,7 @@
 use chrono::NaiveDate;
 
 use super::bank::Bank;
-use super::book::{
-    Loan, LoanStatus, LoanTransaction, PaymentDetail, PaymentType, Product, Step, TransactionKind,
-};
+use super::book::{Loan, LoanStatus, LoanTransaction, PaymentDetail, PaymentType, Product, Step, TransactionKind};
 use super::json::{Cents, Json, choice};
 use super::repayments::schedule_of;
 
@@ -36,10 +34,7 @@ pub(crate) fn full_status(status: LoanStatus) -> Json {
     json.put("closedObligationsMet", flag(LoanStatus::Closed));
     json.put("closedWrittenOff", flag(LoanStatus::WrittenOff));
     json.put("closedRescheduled", false);
-    json.put(
-        "closed",
-        matches!(status, LoanStatus::Closed | LoanStatus::WrittenOff),
-    );
+    json.put("closed", matches!(status, LoanStatus::Closed | LoanStatus::WrittenOff));
     json.put("overpaid", flag(LoanStatus::Overpaid));
     json
 }
@@ -48,13 +43,7 @@ pub(crate) fn full_status(status: LoanStatus) -> Json {
 pub(crate) fn payment_json(payment: &PaymentDetail, type_name: &str) -> Json {
     Json::map([
         ("id", payment.id.into()),
-        (
-            "paymentType",
-            Json::map([
-                ("id", payment.payment_type_id.into()),
-                ("name", type_name.to_owned().into()),
-            ]),
-        ),
+        ("paymentType", Json::map([("id", payment.payment_type_id.into()), ("name", type_name.to_owned().into())])),
         ("accountNumber", (&payment.account_number).into()),
         ("checkNumber", (&payment.check_number).into()),
         ("routingCode", (&payment.routing_code).into()),
@@ -99,27 +88,15 @@ fn kind_json(kind: TransactionKind) -> Json {
     let (code, words) = match kind {
         TransactionKind::Disbursement => ("loanTransactionType.disbursement", "Disbursement"),
         TransactionKind::Repayment => ("loanTransactionType.repayment", "Repayment"),
-        TransactionKind::RepaymentAtDisbursement => (
-            "loanTransactionType.repaymentAtDisbursement",
-            "Repayment (at time of disbursement)",
-        ),
+        TransactionKind::RepaymentAtDisbursement => ("loanTransactionType.repaymentAtDisbursement", "Repayment (at time of disbursement)"),
         TransactionKind::WriteOff => ("loanTransactionType.writeOff", "Close (as written-off)"),
-        TransactionKind::RecoveryRepayment => (
-            "loanTransactionType.recoveryRepayment",
-            "Repayment (after write-off)",
-        ),
-        TransactionKind::CreditBalanceRefund => (
-            "loanTransactionType.creditBalanceRefund",
-            "Credit Balance Refund",
-        ),
+        TransactionKind::RecoveryRepayment => ("loanTransactionType.recoveryRepayment", "Repayment (after write-off)"),
+        TransactionKind::CreditBalanceRefund => ("loanTransactionType.creditBalanceRefund", "Credit Balance Refund"),
     };
     let mut json = choice(kind.id(), code, words);
     for (name, wanted) in [
         ("disbursement", TransactionKind::Disbursement),
-        (
-            "repaymentAtDisbursement",
-            TransactionKind::RepaymentAtDisbursement,
-        ),
+        ("repaymentAtDisbursement", TransactionKind::RepaymentAtDisbursement),
         ("repayment", TransactionKind::Repayment),
         ("writeOff", TransactionKind::WriteOff),
         ("recoveryRepayment", TransactionKind::RecoveryRepayment),
@@ -143,17 +120,10 @@ pub(crate) struct Associations {
 impl Associations {
     /// Reads `associations=` and `exclude=`; nothing is included unless asked.
     pub(crate) fn read(wanted: Option<&str>, excluded: Option<&str>) -> Self {
-        let names = |text: Option<&str>| -> Vec<String> {
-            text.unwrap_or_default()
-                .split(',')
-                .map(|name| name.trim().to_owned())
-                .collect()
-        };
+        let names = |text: Option<&str>| -> Vec<String> { text.unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect() };
         let (wanted, excluded) = (names(wanted), names(excluded));
         let all = wanted.iter().any(|name| name == "all");
-        let has = |name: &str| {
-            (all || wanted.iter().any(|one| one == name)) && !excluded.iter().any(|one| one == name)
-        };
+        let has = |name: &str| (all || wanted.iter().any(|one| one == name)) && !excluded.iter().any(|one| one == name);
         Self {
             schedule: has("repaymentSchedule"),
             transactions: has("transactions"),
@@ -168,10 +138,7 @@ impl Bank {
     /// A loan as it is read.
     pub(crate) fn loan_json(&self, loan: &Loan, today: NaiveDate, with: Associations) -> Json {
         let client = loan.client_id.and_then(|id| self.clients.get(&id));
-        let product = self
-            .products
-            .get(&loan.product_id)
-            .map(|product| &product.spec);
+        let product = self.products.get(&loan.product_id).map(|product| &product.spec);
         let loan_type = match (&loan.group, loan.client_id) {
             (None, _) => choice(1, "accountType.individual", "Individual"),
             (Some(_), None) => choice(2, "accountType.group", "Group"),
@@ -184,33 +151,13 @@ impl Bank {
             ("externalId", loan.external_id.as_ref().into()),
             ("status", full_status(loan.status)),
             ("clientId", loan.client_id.into()),
-            (
-                "clientAccountNo",
-                client.map(|client| &client.account_no).into(),
-            ),
-            (
-                "clientName",
-                client.map(super::book::Client::display_name).into(),
-            ),
-            (
-                "clientExternalId",
-                client.and_then(|client| client.external_id.as_ref()).into(),
-            ),
+            ("clientAccountNo", client.map(|client| &client.account_no).into()),
+            ("clientName", client.map(super::book::Client::display_name).into()),
+            ("clientExternalId", client.and_then(|client| client.external_id.as_ref()).into()),
             ("clientOfficeId", loan.office_id.into()),
-            (
-                "group",
-                loan.group
-                    .as_ref()
-                    .map(|group| {
-                        Json::map([("id", group.id.into()), ("name", (&group.name).into())])
-                    })
-                    .into(),
-            ),
+            ("group", loan.group.as_ref().map(|group| Json::map([("id", group.id.into()), ("name", (&group.name).into())])).into()),
             ("loanProductId", loan.product_id.into()),
-            (
-                "loanProductName",
-                product.map(|product| &product.name).into(),
-            ),
+            ("loanProductName", product.map(|product| &product.name).into()),
             ("isLoanProductLinkedToFloatingRate", false.into()),
             ("loanType", loan_type),
             ("currency", currency()),
@@ -222,28 +169,13 @@ impl Bank {
             ("termPeriodFrequencyType", months("termFrequency", "Months")),
             ("numberOfRepayments", loan.number_of_repayments.into()),
             ("repaymentEvery", 1_i64.into()),
-            (
-                "repaymentFrequencyType",
-                months("repaymentFrequency", "Months"),
-            ),
+            ("repaymentFrequencyType", months("repaymentFrequency", "Months")),
             ("interestRatePerPeriod", percent(rate).into()),
-            (
-                "interestRateFrequencyType",
-                months("interestRateFrequency", "Per month"),
-            ),
-            (
-                "annualInterestRate",
-                percent(rate.saturating_mul(12)).into(),
-            ),
+            ("interestRateFrequencyType", months("interestRateFrequency", "Per month")),
+            ("annualInterestRate", percent(rate.saturating_mul(12)).into()),
             ("timeline", timeline(loan)),
-            (
-                "feeChargesAtDisbursementCharged",
-                Cents(loan.fees_at_disbursement).into(),
-            ),
-            (
-                "multiDisburseLoan",
-                product.is_some_and(|product| product.multi_disburse).into(),
-            ),
+            ("feeChargesAtDisbursementCharged", Cents(loan.fees_at_disbursement).into()),
+            ("multiDisburseLoan", product.is_some_and(|product| product.multi_disburse).into()),
             ("canDisburse", self.can_disburse(loan).into()),
             ("isTopup", loan.top_up.is_some().into()),
             ("inArrears", false.into()),
@@ -251,18 +183,8 @@ impl Bank {
         ]);
         if let Some(top_up) = &loan.top_up {
             json.put("closureLoanId", top_up.closes);
-            json.put(
-                "closureLoanAccountNo",
-                self.loans.get(&top_up.closes).map(|old| &old.account_no),
-            );
-            json.put(
-                "topupAmount",
-                if top_up.amount == 0 {
-                    Json::Null
-                } else {
-                    Cents(top_up.amount).into()
-                },
-            );
+            json.put("closureLoanAccountNo", self.loans.get(&top_up.closes).map(|old| &old.account_no));
+            json.put("topupAmount", if top_up.amount == 0 { Json::Null } else { Cents(top_up.amount).into() });
         }
         if loan.status.is_disbursed() {
             json.put("summary", summary(loan, today));
@@ -279,11 +201,7 @@ impl Bank {
             json.put("repaymentSchedule", schedule_json(loan));
         }
         if with.transactions && !loan.transactions.is_empty() {
-            let list: Vec<Json> = loan
-                .transactions
-                .iter()
-                .map(|entry| self.loan_transaction_json(loan, entry))
-                .collect();
+            let list: Vec<Json> = loan.transactions.iter().map(|entry| self.loan_transaction_json(loan, entry)).collect();
             json.put("transactions", list);
         }
         if with.tranches {
@@ -302,50 +220,24 @@ impl Bank {
             let charge = Json::map([
                 ("id", loan.id.into()),
                 ("name", "Processing fee".into()),
-                (
-                    "chargeTimeType",
-                    choice(1, "chargeTimeType.disbursement", "Disbursement"),
-                ),
+                ("chargeTimeType", choice(1, "chargeTimeType.disbursement", "Disbursement")),
                 ("amount", Cents(loan.fees_at_disbursement).into()),
-                (
-                    "amountPaid",
-                    Cents(if paid { loan.fees_at_disbursement } else { 0 }).into(),
-                ),
-                (
-                    "amountOutstanding",
-                    Cents(if paid { 0 } else { loan.fees_at_disbursement }).into(),
-                ),
+                ("amountPaid", Cents(if paid { loan.fees_at_disbursement } else { 0 }).into()),
+                ("amountOutstanding", Cents(if paid { 0 } else { loan.fees_at_disbursement }).into()),
                 ("paid", paid.into()),
             ]);
             json.put("charges", vec![charge]);
         }
-        if let Some(account) = loan
-            .linked_savings
-            .filter(|_| with.linked_account)
-            .and_then(|id| self.savings.get(&id))
-        {
-            json.put(
-                "linkedAccount",
-                Json::map([
-                    ("id", account.id.into()),
-                    ("accountNo", (&account.account_no).into()),
-                ]),
-            );
+        if let Some(account) = loan.linked_savings.filter(|_| with.linked_account).and_then(|id| self.savings.get(&id)) {
+            json.put("linkedAccount", Json::map([("id", account.id.into()), ("accountNo", (&account.account_no).into())]));
         }
     }
 
     fn can_disburse(&self, loan: &Loan) -> bool {
-        let product = self
-            .products
-            .get(&loan.product_id)
-            .map(|product| &product.spec);
+        let product = self.products.get(&loan.product_id).map(|product| &product.spec);
         let multi = product.is_some_and(|product| product.multi_disburse);
         let on_the_fly = product.is_some_and(|product| product.disallow_expected_disbursements);
-        let open = on_the_fly
-            || loan
-                .tranches
-                .iter()
-                .any(|tranche| tranche.actual_on.is_none());
+        let open = on_the_fly || loan.tranches.iter().any(|tranche| tranche.actual_on.is_none());
         loan.status == LoanStatus::Approved || (multi && loan.status == LoanStatus::Active && open)
     }
 
@@ -358,25 +250,12 @@ impl Bank {
             ("loanId", new(loan.id.into())),
             ("externalLoanId", new(loan.external_id.as_ref().into())),
             ("officeId", loan.office_id.into()),
-            (
-                "officeName",
-                self.offices
-                    .get(&loan.office_id)
-                    .map(|office| &office.name)
-                    .into(),
-            ),
+            ("officeName", self.offices.get(&loan.office_id).map(|office| &office.name).into()),
             ("type", kind_json(entry.kind)),
             ("date", entry.date.into()),
             ("submittedOnDate", entry.submitted_on.into()),
             ("currency", currency()),
-            (
-                "paymentDetailData",
-                entry
-                    .payment
-                    .as_ref()
-                    .map(|payment| self.named_payment(payment))
-                    .into(),
-            ),
+            ("paymentDetailData", entry.payment.as_ref().map(|payment| self.named_payment(payment)).into()),
             ("amount", Cents(entry.amount).into()),
             ("netDisbursalAmount", Cents(loan.net_disbursal()).into()),
             ("principalPortion", Cents(portions.principal).into()),
@@ -386,10 +265,7 @@ impl Bank {
             ("overpaymentPortion", Cents(portions.overpayment).into()),
             ("outstandingLoanBalance", Cents(portions.balance).into()),
             ("externalId", entry.external_id.as_ref().into()),
-            (
-                "reversalExternalId",
-                new(entry.reversal_external_id.as_ref().into()),
-            ),
+            ("reversalExternalId", new(entry.reversal_external_id.as_ref().into())),
             ("reversedOnDate", new(entry.reversed_on.into())),
             ("manuallyReversed", entry.reversed_on.is_some().into()),
             ("transactionRelations", new(Json::List(Vec::new()))),
@@ -407,150 +283,63 @@ impl Bank {
             ("shortName", (&spec.short_name).into()),
             ("externalId", spec.external_id.as_ref().into()),
             ("closeDate", spec.close_date.into()),
-            (
-                "status",
-                if closed {
-                    "loanProduct.inActive"
-                } else {
-                    "loanProduct.active"
-                }
-                .into(),
-            ),
+            ("status", if closed { "loanProduct.inActive" } else { "loanProduct.active" }.into()),
             ("currency", currency()),
             ("principal", Cents(spec.principal).into()),
             ("minPrincipal", Cents(spec.min_principal).into()),
             ("maxPrincipal", Cents(spec.max_principal).into()),
             ("numberOfRepayments", spec.number_of_repayments.into()),
             ("repaymentEvery", 1_i64.into()),
-            (
-                "repaymentFrequencyType",
-                months("repaymentFrequency", "Months"),
-            ),
-            (
-                "interestRatePerPeriod",
-                percent(spec.interest_basis_points).into(),
-            ),
-            (
-                "interestRateFrequencyType",
-                months("interestRateFrequency", "Per month"),
-            ),
-            (
-                "annualInterestRate",
-                percent(spec.interest_basis_points.saturating_mul(12)).into(),
-            ),
-            (
-                "amortizationType",
-                choice(
-                    1,
-                    "amortizationType.equal.installments",
-                    "Equal installments",
-                ),
-            ),
+            ("repaymentFrequencyType", months("repaymentFrequency", "Months")),
+            ("interestRatePerPeriod", percent(spec.interest_basis_points).into()),
+            ("interestRateFrequencyType", months("interestRateFrequency", "Per month")),
+            ("annualInterestRate", percent(spec.interest_basis_points.saturating_mul(12)).into()),
+            ("amortizationType", choice(1, "amortizationType.equal.installments", "Equal installments")),
             ("interestType", choice(1, "interestType.flat", "Flat")),
         ]);
         if self.is_old() {
             json.put("transactionProcessingStrategyId", 1_i64);
-            json.put(
-                "transactionProcessingStrategyName",
-                "Penalties, Fees, Interest, Principal order",
-            );
+            json.put("transactionProcessingStrategyName", "Penalties, Fees, Interest, Principal order");
         } else {
-            json.put(
-                "transactionProcessingStrategyCode",
-                "mifos-standard-strategy",
-            );
+            json.put("transactionProcessingStrategyCode", "mifos-standard-strategy");
         }
         json.put("multiDisburseLoan", spec.multi_disburse);
-        json.put(
-            "disallowExpectedDisbursements",
-            spec.disallow_expected_disbursements,
-        );
-        json.put(
-            "syncExpectedWithDisbursementDate",
-            spec.sync_expected_with_disbursement_date,
-        );
+        json.put("disallowExpectedDisbursements", spec.disallow_expected_disbursements);
+        json.put("syncExpectedWithDisbursementDate", spec.sync_expected_with_disbursement_date);
         json.put("canUseForTopup", spec.can_use_for_topup);
         json
     }
 }
 
 fn timeline(loan: &Loan) -> Json {
-    let mut json = Json::map([
-        ("submittedOnDate", loan.submitted.on.into()),
-        ("submittedByUsername", (&loan.submitted.by).into()),
-    ]);
-    put_step(
-        &mut json,
-        ("rejectedOnDate", "rejectedByUsername"),
-        loan.rejection.as_ref(),
-    );
-    put_step(
-        &mut json,
-        ("withdrawnOnDate", "withdrawnByUsername"),
-        loan.withdrawal.as_ref(),
-    );
-    put_step(
-        &mut json,
-        ("approvedOnDate", "approvedByUsername"),
-        loan.approval.as_ref(),
-    );
+    let mut json = Json::map([("submittedOnDate", loan.submitted.on.into()), ("submittedByUsername", (&loan.submitted.by).into())]);
+    put_step(&mut json, ("rejectedOnDate", "rejectedByUsername"), loan.rejection.as_ref());
+    put_step(&mut json, ("withdrawnOnDate", "withdrawnByUsername"), loan.withdrawal.as_ref());
+    put_step(&mut json, ("approvedOnDate", "approvedByUsername"), loan.approval.as_ref());
     json.put("expectedDisbursementDate", loan.expected_disbursement);
-    put_step(
-        &mut json,
-        ("actualDisbursementDate", "disbursedByUsername"),
-        loan.disbursal.as_ref(),
-    );
-    put_step(
-        &mut json,
-        ("closedOnDate", "closedByUsername"),
-        loan.closed.as_ref(),
-    );
-    let start = loan
-        .disbursal
-        .as_ref()
-        .map_or(loan.expected_disbursement, |step| step.on);
-    json.put(
-        "expectedMaturityDate",
-        start.checked_add_months(chrono::Months::new(loan.number_of_repayments)),
-    );
-    put_step(
-        &mut json,
-        ("writeOffOnDate", "writeOffByUsername"),
-        loan.write_off.as_ref(),
-    );
+    put_step(&mut json, ("actualDisbursementDate", "disbursedByUsername"), loan.disbursal.as_ref());
+    put_step(&mut json, ("closedOnDate", "closedByUsername"), loan.closed.as_ref());
+    let start = loan.disbursal.as_ref().map_or(loan.expected_disbursement, |step| step.on);
+    json.put("expectedMaturityDate", start.checked_add_months(chrono::Months::new(loan.number_of_repayments)));
+    put_step(&mut json, ("writeOffOnDate", "writeOffByUsername"), loan.write_off.as_ref());
     json
 }
 
 fn summary(loan: &Loan, today: NaiveDate) -> Json {
     let figures = loan.figures;
-    let late: Vec<_> = schedule_of(loan)
-        .into_iter()
-        .filter(|part| part.due < today && part.open() > 0)
-        .collect();
-    let late_principal: i64 = late
-        .iter()
-        .map(|part| part.principal - part.principal_paid)
-        .sum();
-    let late_interest: i64 = late
-        .iter()
-        .map(|part| part.interest - part.interest_paid)
-        .sum();
+    let late: Vec<_> = schedule_of(loan).into_iter().filter(|part| part.due < today && part.open() > 0).collect();
+    let late_principal: i64 = late.iter().map(|part| part.principal - part.principal_paid).sum();
+    let late_interest: i64 = late.iter().map(|part| part.interest - part.interest_paid).sum();
     let fees = loan.fees_at_disbursement;
     Json::map([
         ("currency", currency()),
         ("principalDisbursed", Cents(figures.disbursed).into()),
         ("principalPaid", Cents(figures.principal_paid).into()),
-        (
-            "principalOutstanding",
-            Cents(figures.disbursed - figures.principal_paid).into(),
-        ),
+        ("principalOutstanding", Cents(figures.disbursed - figures.principal_paid).into()),
         ("principalOverdue", Cents(late_principal).into()),
         ("interestCharged", Cents(figures.interest_charged).into()),
         ("interestPaid", Cents(figures.interest_paid).into()),
-        (
-            "interestOutstanding",
-            Cents(figures.interest_charged - figures.interest_paid).into(),
-        ),
+        ("interestOutstanding", Cents(figures.interest_charged - figures.interest_paid).into()),
         ("interestOverdue", Cents(late_interest).into()),
         ("feeChargesCharged", Cents(fees).into()),
         ("feeChargesDueAtDisbursementCharged", Cents(fees).into()),
@@ -561,14 +350,8 @@ fn summary(loan: &Loan, today: NaiveDate) -> Json {
         ("penaltyChargesPaid", 0_i64.into()),
         ("penaltyChargesOutstanding", 0_i64.into()),
         ("penaltyChargesOverdue", 0_i64.into()),
-        (
-            "totalExpectedRepayment",
-            Cents(figures.disbursed + figures.interest_charged + fees).into(),
-        ),
-        (
-            "totalRepayment",
-            Cents(figures.principal_paid + figures.interest_paid + fees).into(),
-        ),
+        ("totalExpectedRepayment", Cents(figures.disbursed + figures.interest_charged + fees).into()),
+        ("totalRepayment", Cents(figures.principal_paid + figures.interest_paid + fees).into()),
         ("totalOutstanding", Cents(figures.outstanding()).into()),
         ("totalOverdue", Cents(late_principal + late_interest).into()),
         ("overdueSinceDate", late.first().map(|part| part.due).into()),
@@ -576,25 +359,19 @@ fn summary(loan: &Loan, today: NaiveDate) -> Json {
 }
 
 fn schedule_json(loan: &Loan) -> Json {
-    let periods = schedule_of(loan)
-        .into_iter()
-        .enumerate()
-        .map(|(index, part)| {
-            Json::map([
-                ("period", index.saturating_add(1).into()),
-                ("dueDate", part.due.into()),
-                ("complete", (part.open() == 0).into()),
-                ("principalDue", Cents(part.principal).into()),
-                ("principalPaid", Cents(part.principal_paid).into()),
-                ("interestDue", Cents(part.interest).into()),
-                ("interestPaid", Cents(part.interest_paid).into()),
-                (
-                    "totalDueForPeriod",
-                    Cents(part.principal + part.interest).into(),
-                ),
-                ("totalOutstandingForPeriod", Cents(part.open()).into()),
-            ])
-        });
+    let periods = schedule_of(loan).into_iter().enumerate().map(|(index, part)| {
+        Json::map([
+            ("period", index.saturating_add(1).into()),
+            ("dueDate", part.due.into()),
+            ("complete", (part.open() == 0).into()),
+            ("principalDue", Cents(part.principal).into()),
+            ("principalPaid", Cents(part.principal_paid).into()),
+            ("interestDue", Cents(part.interest).into()),
+            ("interestPaid", Cents(part.interest_paid).into()),
+            ("totalDueForPeriod", Cents(part.principal + part.interest).into()),
+            ("totalOutstandingForPeriod", Cents(part.open()).into()),
+        ])
+    });
     let periods: Vec<Json> = periods.collect();
     Json::map([("currency", currency()), ("periods", periods.into())])
 }

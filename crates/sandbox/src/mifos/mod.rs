@@ -35,13 +35,10 @@ use http::{Method, StatusCode};
 
 pub use self::bank::{Bank, HookLog};
 pub use self::book::{
-    AccountStatus, Client, Figures, Group, Hook, Loan, LoanSpec, LoanStatus, LoanTransaction,
-    Office, PaymentDetail, PaymentType, Portions, Product, ProductSpec, Savings,
-    SavingsTransaction, Step, TopUp, Tranche, TransactionKind,
+    AccountStatus, Client, Figures, Group, Hook, Loan, LoanSpec, LoanStatus, LoanTransaction, Office, PaymentDetail, PaymentType, Portions, Product,
+    ProductSpec, Savings, SavingsTransaction, Step, TopUp, Tranche, TransactionKind,
 };
-pub use self::options::{
-    BusinessDate, Dials, DuplicateExternalId, Fault, HookDials, MifosOptions, Profile, UserOptions,
-};
+pub use self::options::{BusinessDate, Dials, DuplicateExternalId, Fault, HookDials, MifosOptions, Profile, UserOptions};
 pub use self::orders::{Command, CommandOutcome};
 pub use self::staff::{ClientSpec, Refused};
 
@@ -66,13 +63,7 @@ impl MifosSim {
     /// A host with one tenant: two offices, staff, no clients, no products, no loans.
     pub fn new(options: MifosOptions) -> Self {
         let base_path = options.base_path.trim_end_matches('/').to_owned();
-        Self {
-            base_path,
-            first: Bank::open(options, 0),
-            others: BTreeMap::new(),
-            down: Vec::new(),
-            endpoint: None,
-        }
+        Self { base_path, first: Bank::open(options, 0), others: BTreeMap::new(), down: Vec::new(), endpoint: None }
     }
 
     /// Adds a tenant with settings, users and dials of its own; release and base path stay the host's. A tenant of the same name is
@@ -81,14 +72,8 @@ impl MifosSim {
         if options.tenant == self.first.options.tenant {
             return;
         }
-        let number = u64::try_from(self.others.len())
-            .unwrap_or_default()
-            .saturating_add(1);
-        let options = MifosOptions {
-            profile: self.first.options.profile,
-            base_path: self.base_path.clone(),
-            ..options
-        };
+        let number = u64::try_from(self.others.len()).unwrap_or_default().saturating_add(1);
+        let options = MifosOptions { profile: self.first.options.profile, base_path: self.base_path.clone(), ..options };
         let mut bank = Bank::open(options, number);
         bank.endpoint.clone_from(&self.endpoint);
         self.others.insert(bank.options.tenant.clone(), bank);
@@ -106,20 +91,12 @@ impl MifosSim {
 
     /// A tenant by name.
     pub fn bank_of(&self, tenant: &str) -> Option<&Bank> {
-        if tenant == self.first.options.tenant {
-            Some(&self.first)
-        } else {
-            self.others.get(tenant)
-        }
+        if tenant == self.first.options.tenant { Some(&self.first) } else { self.others.get(tenant) }
     }
 
     /// A tenant by name, for the acts of its staff.
     pub fn bank_of_mut(&mut self, tenant: &str) -> Option<&mut Bank> {
-        if tenant == self.first.options.tenant {
-            Some(&mut self.first)
-        } else {
-            self.others.get_mut(tenant)
-        }
+        if tenant == self.first.options.tenant { Some(&mut self.first) } else { self.others.get_mut(tenant) }
     }
 
     /// Nobody answers from `from` up to, not including, `until`; hooks that would leave in between are lost.
@@ -128,9 +105,7 @@ impl MifosSim {
     }
 
     fn is_down(&self, now: DateTime<Utc>) -> bool {
-        self.down
-            .iter()
-            .any(|(from, until)| *from <= now && now < *until)
+        self.down.iter().any(|(from, until)| *from <= now && now < *until)
     }
 
     fn banks_mut(&mut self) -> impl Iterator<Item = &mut Bank> {
@@ -142,17 +117,10 @@ impl MifosSim {
         if self.endpoint.is_some() {
             return;
         }
-        let authority = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str().to_owned());
+        let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let host = authority.or_else(|| header(request, HOST.as_str()).map(str::to_owned));
         let Some(host) = host else { return };
-        let endpoint = format!(
-            "{}://{host}{}/",
-            request.uri().scheme_str().unwrap_or("https"),
-            self.base_path
-        );
+        let endpoint = format!("{}://{host}{}/", request.uri().scheme_str().unwrap_or("https"), self.base_path);
         for bank in self.banks_mut() {
             bank.endpoint = Some(endpoint.clone());
         }
@@ -161,22 +129,12 @@ impl MifosSim {
 
     /// The path below the base address; the one address of version 2 keeps its `v2`.
     fn path_below(&self, path: &str) -> Option<Vec<String>> {
-        let split = |rest: &str| {
-            rest.split('/')
-                .filter(|part| !part.is_empty())
-                .map(|part| decode(part, false))
-                .collect()
-        };
-        if let Some(rest) = path
-            .strip_prefix(&self.base_path)
-            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
-        {
+        let split = |rest: &str| rest.split('/').filter(|part| !part.is_empty()).map(|part| decode(part, false)).collect();
+        if let Some(rest) = path.strip_prefix(&self.base_path).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             return Some(split(rest));
         }
         let root = self.base_path.strip_suffix("v1")?;
-        path.strip_prefix(root)
-            .filter(|rest| rest.starts_with("v2/"))
-            .map(split)
+        path.strip_prefix(root).filter(|rest| rest.starts_with("v2/")).map(split)
     }
 
     fn answer(&mut self, now: DateTime<Utc>, request: &Request) -> Answer {
@@ -184,22 +142,14 @@ impl MifosSim {
             return Refusal::no_such_address().into();
         };
         let query = read_query(request.uri().query().unwrap_or_default());
-        let tenant = header(request, "fineract-platform-tenantid")
-            .or(query.get("tenantIdentifier").map(String::as_str));
-        let Some(bank) = tenant
-            .map(str::to_owned)
-            .and_then(|tenant| self.bank_of_mut(&tenant))
-        else {
+        let tenant = header(request, "fineract-platform-tenantid").or(query.get("tenantIdentifier").map(String::as_str));
+        let Some(bank) = tenant.map(str::to_owned).and_then(|tenant| self.bank_of_mut(&tenant)) else {
             return Refusal::tenant().into();
         };
         if let [only] = path.as_slice()
             && only == "authentication"
         {
-            let answer = if request.method() == Method::POST {
-                bank.authenticate(request.body())
-            } else {
-                Err(Refusal::method())
-            };
+            let answer = if request.method() == Method::POST { bank.authenticate(request.body()) } else { Err(Refusal::method()) };
             return answer.map_or_else(Into::into, |json| Answer::json(200, json.render()));
         }
         let user = match bank.log_in(header(request, AUTHORIZATION.as_str())) {
@@ -211,9 +161,7 @@ impl MifosSim {
             path,
             query,
             body: request.body(),
-            key: header(request, "idempotency-key")
-                .filter(|key| !key.is_empty())
-                .map(str::to_owned),
+            key: header(request, "idempotency-key").filter(|key| !key.is_empty()).map(str::to_owned),
             content_type: header(request, CONTENT_TYPE.as_str()).map(str::to_owned),
         };
         bank.answer(now, &user, &ask)
@@ -228,39 +176,24 @@ impl Simulator for MifosSim {
         self.remember_endpoint(request);
         let answer = self.answer(now, request);
         if answer.dropped {
-            return Reply {
-                response: None,
-                delay: answer.delay,
-            };
+            return Reply { response: None, delay: answer.delay };
         }
         let delay = answer.delay;
-        Reply {
-            response: Some(respond(answer)),
-            delay,
-        }
+        Reply { response: Some(respond(answer)), delay }
     }
 
     fn next_due(&self) -> Option<DateTime<Utc>> {
         let banks = std::iter::once(&self.first).chain(self.others.values());
-        banks
-            .filter_map(|bank| bank.outbox.first_key_value().map(|((at, _), _)| *at))
-            .min()
+        banks.filter_map(|bank| bank.outbox.first_key_value().map(|((at, _), _)| *at)).min()
     }
 
     fn take_due(&mut self, now: DateTime<Utc>) -> Vec<Delivery> {
         let windows = self.down.clone();
         let mut due = Vec::new();
         for bank in self.banks_mut() {
-            while let Some(entry) = bank
-                .outbox
-                .first_entry()
-                .filter(|entry| entry.key().0 <= now)
-            {
+            while let Some(entry) = bank.outbox.first_entry().filter(|entry| entry.key().0 <= now) {
                 let delivery = entry.remove();
-                if windows
-                    .iter()
-                    .any(|(from, until)| *from <= delivery.at && delivery.at < *until)
-                {
+                if windows.iter().any(|(from, until)| *from <= delivery.at && delivery.at < *until) {
                     bank.hook_log.lost += 1;
                 } else {
                     bank.hook_log.sent += 1;
@@ -287,34 +220,19 @@ impl Simulator for MifosSim {
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request
-        .headers()
-        .get(name)
-        .and_then(|value| value.to_str().ok())
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 fn respond(answer: Answer) -> Response {
     let mut response = Response::new(Bytes::from(answer.text));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let kind = if answer.is_json {
-        "application/json"
-    } else {
-        "text/html;charset=utf-8"
-    };
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = if answer.is_json { "application/json" } else { "text/html;charset=utf-8" };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if answer.from_cache {
-        response
-            .headers_mut()
-            .insert("x-served-from-cache", HeaderValue::from_static("true"));
+        response.headers_mut().insert("x-served-from-cache", HeaderValue::from_static("true"));
     }
     if answer.asks_credentials {
-        response.headers_mut().insert(
-            WWW_AUTHENTICATE,
-            HeaderValue::from_static("Basic realm=\"Fineract Platform API\""),
-        );
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Fineract Platform API\""));
     }
     response
 }

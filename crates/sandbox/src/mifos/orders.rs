@@ -94,11 +94,7 @@ impl Work {
     /// The loan, account or hook that the command names.
     pub(crate) fn target(self) -> Option<u64> {
         match self {
-            Self::Deposit(id)
-            | Self::TakeOut(id)
-            | Self::UndoSavings(id, _)
-            | Self::UpdateHook(id)
-            | Self::DeleteHook(id) => Some(id),
+            Self::Deposit(id) | Self::TakeOut(id) | Self::UndoSavings(id, _) | Self::UpdateHook(id) | Self::DeleteHook(id) => Some(id),
             other => other.loan(),
         }
     }

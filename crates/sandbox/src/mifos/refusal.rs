@@ -11,16 +11,8 @@ pub(crate) struct FieldError {
 }
 
 impl FieldError {
-    pub(crate) fn new(
-        code: impl Into<String>,
-        parameter: Option<&str>,
-        value: Option<String>,
-    ) -> Self {
-        Self {
-            code: code.into(),
-            parameter: parameter.map(str::to_owned),
-            value,
-        }
+    pub(crate) fn new(code: impl Into<String>, parameter: Option<&str>, value: Option<String>) -> Self {
+        Self { code: code.into(), parameter: parameter.map(str::to_owned), value }
     }
 }
 
@@ -48,12 +40,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn envelope(status: u16, outer: &str, errors: Vec<FieldError>) -> Self {
-        Self {
-            status,
-            code: outer.to_owned(),
-            errors,
-            form: Form::Envelope,
-        }
+        Self { status, code: outer.to_owned(), errors, form: Form::Envelope }
     }
 
     /// 400 with one error per field.
@@ -62,11 +49,7 @@ impl Refusal {
     }
 
     /// 400 with one specific code.
-    pub(crate) fn invalid(
-        code: impl Into<String>,
-        parameter: Option<&str>,
-        value: Option<String>,
-    ) -> Self {
+    pub(crate) fn invalid(code: impl Into<String>, parameter: Option<&str>, value: Option<String>) -> Self {
         Self::validation(vec![FieldError::new(code, parameter, value)])
     }
 
@@ -77,30 +60,17 @@ impl Refusal {
 
     /// 400 for a `command=` that does not exist.
     pub(crate) fn unknown_command(command: &str) -> Self {
-        Self::invalid(
-            "error.msg.query.parameter.value.unsupported",
-            Some("command"),
-            Some(command.to_owned()),
-        )
+        Self::invalid("error.msg.query.parameter.value.unsupported", Some("command"), Some(command.to_owned()))
     }
 
     /// 400 for a body that is missing or not JSON.
     pub(crate) fn body() -> Self {
-        Self {
-            status: 400,
-            code: "error.msg.invalid.request.body".to_owned(),
-            errors: Vec::new(),
-            form: Form::Single,
-        }
+        Self { status: 400, code: "error.msg.invalid.request.body".to_owned(), errors: Vec::new(), form: Form::Single }
     }
 
     /// 403 of a business rule.
     pub(crate) fn rule(code: &str) -> Self {
-        Self::envelope(
-            403,
-            "validation.msg.domain.rule.violation",
-            vec![FieldError::new(code, None, None)],
-        )
+        Self::envelope(403, "validation.msg.domain.rule.violation", vec![FieldError::new(code, None, None)])
     }
 
     /// 403 of a database constraint: the specific code stands outside.
@@ -115,80 +85,42 @@ impl Refusal {
 
     /// 404 of an unknown id.
     pub(crate) fn not_found(code: &str, id: impl std::fmt::Display) -> Self {
-        Self::envelope(
-            404,
-            "error.msg.resource.not.found",
-            vec![FieldError::new(code, Some("id"), Some(id.to_string()))],
-        )
+        Self::envelope(404, "error.msg.resource.not.found", vec![FieldError::new(code, Some("id"), Some(id.to_string()))])
     }
 
     /// 404 of an address that does not exist; the body is the container's.
     pub(crate) fn no_such_address() -> Self {
-        Self {
-            status: 404,
-            code: "Not Found".to_owned(),
-            errors: Vec::new(),
-            form: Form::Container,
-        }
+        Self { status: 404, code: "Not Found".to_owned(), errors: Vec::new(), form: Form::Container }
     }
 
     /// 405 of the container.
     pub(crate) fn method() -> Self {
-        Self {
-            status: 405,
-            code: "Method Not Allowed".to_owned(),
-            errors: Vec::new(),
-            form: Form::Container,
-        }
+        Self { status: 405, code: "Method Not Allowed".to_owned(), errors: Vec::new(), form: Form::Container }
     }
 
     /// 415 of the container.
     pub(crate) fn media_type() -> Self {
-        Self {
-            status: 415,
-            code: "Unsupported Media Type".to_owned(),
-            errors: Vec::new(),
-            form: Form::Container,
-        }
+        Self { status: 415, code: "Unsupported Media Type".to_owned(), errors: Vec::new(), form: Form::Container }
     }
 
     /// 400 of the security filter: tenant missing or unknown.
     pub(crate) fn tenant() -> Self {
-        Self {
-            status: 400,
-            code: "Bad Request".to_owned(),
-            errors: Vec::new(),
-            form: Form::Container,
-        }
+        Self { status: 400, code: "Bad Request".to_owned(), errors: Vec::new(), form: Form::Container }
     }
 
     /// 401 of the security filter.
     pub(crate) fn credentials() -> Self {
-        Self {
-            status: 401,
-            code: "Unauthorized".to_owned(),
-            errors: Vec::new(),
-            form: Form::Container,
-        }
+        Self { status: 401, code: "Unauthorized".to_owned(), errors: Vec::new(), form: Form::Container }
     }
 
     /// 401 from `/authentication`.
     pub(crate) fn not_authenticated() -> Self {
-        Self::envelope(
-            401,
-            "error.msg.not.authenticated",
-            vec![FieldError::new("error.msg.not.authenticated", None, None)],
-        )
+        Self::envelope(401, "error.msg.not.authenticated", vec![FieldError::new("error.msg.not.authenticated", None, None)])
     }
 
     /// 409: the close-of-business job holds the loan.
     pub(crate) fn locked() -> Self {
-        Self {
-            status: 409,
-            code: "error.msg.loan.locked".to_owned(),
-            errors: Vec::new(),
-            form: Form::Single,
-        }
+        Self { status: 409, code: "error.msg.loan.locked".to_owned(), errors: Vec::new(), form: Form::Single }
     }
 
     /// 409: two writers met.
@@ -199,28 +131,17 @@ impl Refusal {
 
     /// 503 with a specific code.
     pub(crate) fn unavailable(code: &str) -> Self {
-        Self::envelope(
-            503,
-            "error.msg.platform.service.unavailable",
-            vec![FieldError::new(code, None, None)],
-        )
+        Self::envelope(503, "error.msg.platform.service.unavailable", vec![FieldError::new(code, None, None)])
     }
 
     /// 500.
     pub(crate) fn server(text: &str) -> Self {
-        Self {
-            status: 500,
-            code: text.to_owned(),
-            errors: Vec::new(),
-            form: Form::Exception,
-        }
+        Self { status: 500, code: text.to_owned(), errors: Vec::new(), form: Form::Exception }
     }
 
     /// The code that a client branches on.
     pub(crate) fn inner(&self) -> &str {
-        self.errors
-            .first()
-            .map_or(self.code.as_str(), |error| error.code.as_str())
+        self.errors.first().map_or(self.code.as_str(), |error| error.code.as_str())
     }
 
     /// Whether the container or the security filter answered (then `WWW-Authenticate` goes along).
@@ -234,24 +155,15 @@ impl Refusal {
             Form::Envelope => (self.to_json().render(), true),
             Form::Single => {
                 let single = Json::map([
-                    (
-                        "developerMessage",
-                        format!("The request was refused: {}", self.code).into(),
-                    ),
+                    ("developerMessage", format!("The request was refused: {}", self.code).into()),
                     ("httpStatusCode", self.status.to_string().into()),
-                    (
-                        "defaultUserMessage",
-                        format!("The request was refused: {}", self.code).into(),
-                    ),
+                    ("defaultUserMessage", format!("The request was refused: {}", self.code).into()),
                     ("userMessageGlobalisationCode", (&self.code).into()),
                 ]);
                 // The lock answer of the filter may come without a JSON content type.
                 (single.render(), self.status != 409)
             }
-            Form::Exception => (
-                Json::map([("Exception", (&self.code).into())]).render(),
-                true,
-            ),
+            Form::Exception => (Json::map([("Exception", (&self.code).into())]).render(), true),
             Form::Container => (
                 format!(
                     "<!doctype html><html lang=\"en\"><head><title>HTTP Status {0} \u{2013} {1}</title></head><body><h1>HTTP Status {0} \u{2013} {1}</h1></body></html>",
@@ -266,40 +178,16 @@ impl Refusal {
     pub(crate) fn to_json(&self) -> Json {
         let errors = self.errors.iter().map(|error| {
             Json::map([
-                (
-                    "developerMessage",
-                    format!("Refused with {}", error.code).into(),
-                ),
-                (
-                    "defaultUserMessage",
-                    format!("Refused with {}", error.code).into(),
-                ),
+                ("developerMessage", format!("Refused with {}", error.code).into()),
+                ("defaultUserMessage", format!("Refused with {}", error.code).into()),
                 ("userMessageGlobalisationCode", (&error.code).into()),
-                (
-                    "parameterName",
-                    error
-                        .parameter
-                        .as_ref()
-                        .map_or_else(|| "id".into(), Into::into),
-                ),
+                ("parameterName", error.parameter.as_ref().map_or_else(|| "id".into(), Into::into)),
                 ("value", error.value.as_ref().into()),
-                (
-                    "args",
-                    Json::List(
-                        error
-                            .value
-                            .iter()
-                            .map(|value| Json::map([("value", value.into())]))
-                            .collect(),
-                    ),
-                ),
+                ("args", Json::List(error.value.iter().map(|value| Json::map([("value", value.into())])).collect())),
             ])
         });
         Json::map([
-            (
-                "developerMessage",
-                "The request caused a data integrity, validation or domain rule issue.".into(),
-            ),
+            ("developerMessage", "The request caused a data integrity, validation or domain rule issue.".into()),
             ("httpStatusCode", self.status.to_string().into()),
             ("defaultUserMessage", "Errors exist.".into()),
             ("userMessageGlobalisationCode", (&self.code).into()),

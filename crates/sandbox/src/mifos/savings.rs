@@ -12,22 +12,8 @@ use super::refusal::Refusal;
 
 impl Bank {
     /// A deposit, or else a withdrawal.
-    pub(crate) fn move_savings(
-        &mut self,
-        now: DateTime<Utc>,
-        user: &User,
-        id: u64,
-        body: &Body,
-        is_deposit: bool,
-    ) -> Result<Done, Refusal> {
-        let mut allowed = vec![
-            "transactionDate",
-            "transactionAmount",
-            "paymentTypeId",
-            "note",
-            "locale",
-            "dateFormat",
-        ];
+    pub(crate) fn move_savings(&mut self, now: DateTime<Utc>, user: &User, id: u64, body: &Body, is_deposit: bool) -> Result<Done, Refusal> {
+        let mut allowed = vec!["transactionDate", "transactionAmount", "paymentTypeId", "note", "locale", "dateFormat"];
         allowed.extend(PAYMENT_FIELDS);
         body.only(&allowed)?;
         let mut reader = Reader::new(body, "savingsaccount.transaction");
@@ -45,14 +31,10 @@ impl Bank {
         self.takes_entry(account, date, today)?;
         if is_deposit && account.credit_blocked {
             // The contract leaves the code open (section 5).
-            return Err(Refusal::rule(
-                "error.msg.savings.account.credit.transaction.not.allowed",
-            ));
+            return Err(Refusal::rule("error.msg.savings.account.credit.transaction.not.allowed"));
         }
         if !is_deposit && amount > account.balance {
-            return Err(Refusal::rule(
-                "error.msg.savingsaccount.transaction.insufficient.account.balance",
-            ));
+            return Err(Refusal::rule("error.msg.savingsaccount.transaction.insufficient.account.balance"));
         }
         let payment = self.payment_of(body, payment_type)?;
         let entry = SavingsTransaction {
@@ -73,19 +55,8 @@ impl Bank {
         self.savings_done(user, id, resource, Some(changes))
     }
 
-    fn takes_entry(
-        &self,
-        account: &Savings,
-        date: NaiveDate,
-        today: NaiveDate,
-    ) -> Result<(), Refusal> {
-        let refuse = |code: &str| {
-            Err(Refusal::invalid(
-                code,
-                Some("transactionDate"),
-                Some(date.to_string()),
-            ))
-        };
+    fn takes_entry(&self, account: &Savings, date: NaiveDate, today: NaiveDate) -> Result<(), Refusal> {
+        let refuse = |code: &str| Err(Refusal::invalid(code, Some("transactionDate"), Some(date.to_string())));
         let client = self.clients.get(&account.client_id);
         if client.is_some_and(|client| client.status != AccountStatus::Active) {
             return Err(Refusal::rule("error.msg.client.not.active.exception"));
@@ -102,41 +73,19 @@ impl Bank {
         Ok(())
     }
 
-    pub(crate) fn undo_savings(
-        &mut self,
-        user: &User,
-        id: u64,
-        transaction: u64,
-        body: &Body,
-    ) -> Result<Done, Refusal> {
+    pub(crate) fn undo_savings(&mut self, user: &User, id: u64, transaction: u64, body: &Body) -> Result<Done, Refusal> {
         body.only(&["note", "locale", "dateFormat"])?;
         let account = self.savings_of(user, id)?;
-        let entry = account
-            .transactions
-            .iter()
-            .find(|entry| entry.id == transaction && !entry.reversed);
-        let entry = entry.ok_or_else(|| {
-            Refusal::not_found(
-                "error.msg.saving.account.trasaction.id.invalid",
-                transaction,
-            )
-        })?;
+        let entry = account.transactions.iter().find(|entry| entry.id == transaction && !entry.reversed);
+        let entry = entry.ok_or_else(|| Refusal::not_found("error.msg.saving.account.trasaction.id.invalid", transaction))?;
         if entry.is_transfer {
-            return Err(Refusal::unavailable(
-                "error.msg.saving.account.transaction.update.not.allowed",
-            ));
+            return Err(Refusal::unavailable("error.msg.saving.account.transaction.update.not.allowed"));
         }
         if entry.is_deposit && account.balance < entry.amount {
-            return Err(Refusal::rule(
-                "error.msg.savingsaccount.transaction.insufficient.account.balance",
-            ));
+            return Err(Refusal::rule("error.msg.savingsaccount.transaction.insufficient.account.balance"));
         }
         self.change_savings(id, |account| {
-            if let Some(entry) = account
-                .transactions
-                .iter_mut()
-                .find(|entry| entry.id == transaction)
-            {
+            if let Some(entry) = account.transactions.iter_mut().find(|entry| entry.id == transaction) {
                 entry.reversed = true;
             }
         });
@@ -144,44 +93,20 @@ impl Bank {
     }
 
     /// A loan paid into its linked account.
-    pub(crate) fn credit_from_loan(
-        &mut self,
-        id: u64,
-        amount: i64,
-        date: NaiveDate,
-        today: NaiveDate,
-    ) {
+    pub(crate) fn credit_from_loan(&mut self, id: u64, amount: i64, date: NaiveDate, today: NaiveDate) {
         self.transfer(id, amount, date, today, true);
     }
 
     /// Takes such a loan back when its disbursal is undone.
-    pub(crate) fn take_back_from_savings(
-        &mut self,
-        id: u64,
-        amount: i64,
-        today: NaiveDate,
-    ) -> Result<(), Refusal> {
-        if self
-            .savings
-            .get(&id)
-            .is_none_or(|account| account.balance < amount)
-        {
-            return Err(Refusal::rule(
-                "error.msg.savingsaccount.transaction.insufficient.account.balance",
-            ));
+    pub(crate) fn take_back_from_savings(&mut self, id: u64, amount: i64, today: NaiveDate) -> Result<(), Refusal> {
+        if self.savings.get(&id).is_none_or(|account| account.balance < amount) {
+            return Err(Refusal::rule("error.msg.savingsaccount.transaction.insufficient.account.balance"));
         }
         self.transfer(id, amount, today, today, false);
         Ok(())
     }
 
-    fn transfer(
-        &mut self,
-        id: u64,
-        amount: i64,
-        date: NaiveDate,
-        today: NaiveDate,
-        is_deposit: bool,
-    ) {
+    fn transfer(&mut self, id: u64, amount: i64, date: NaiveDate, today: NaiveDate, is_deposit: bool) {
         let entry = SavingsTransaction {
             id: self.savings_transaction_id(),
             is_deposit,
@@ -210,34 +135,17 @@ impl Bank {
         };
         act(account);
         let mut balance = 0;
-        for entry in account
-            .transactions
-            .iter_mut()
-            .filter(|entry| !entry.reversed)
-        {
-            balance += if entry.is_deposit {
-                entry.amount
-            } else {
-                -entry.amount
-            };
+        for entry in account.transactions.iter_mut().filter(|entry| !entry.reversed) {
+            balance += if entry.is_deposit { entry.amount } else { -entry.amount };
             entry.running_balance = balance;
         }
         account.balance = balance;
     }
 
-    fn savings_done(
-        &self,
-        user: &User,
-        id: u64,
-        transaction: u64,
-        changes: Option<Json>,
-    ) -> Result<Done, Refusal> {
+    fn savings_done(&self, user: &User, id: u64, transaction: u64, changes: Option<Json>) -> Result<Done, Refusal> {
         let account = self.savings_of(user, id)?;
         Ok(Done {
-            office_id: self
-                .clients
-                .get(&account.client_id)
-                .map(|client| client.office_id),
+            office_id: self.clients.get(&account.client_id).map(|client| client.office_id),
             client_id: Some(account.client_id),
             savings_id: Some(id),
             resource_id: Some(transaction),
@@ -249,78 +157,42 @@ impl Bank {
     /// An account as it is read.
     pub(crate) fn savings_json(&self, account: &Savings, with_transactions: bool) -> Json {
         let sum = |deposits: bool| -> i64 {
-            account
-                .transactions
-                .iter()
-                .filter(|entry| !entry.reversed && entry.is_deposit == deposits)
-                .map(|entry| entry.amount)
-                .sum()
+            account.transactions.iter().filter(|entry| !entry.reversed && entry.is_deposit == deposits).map(|entry| entry.amount).sum()
         };
         let withdrawn = sum(false);
         let mut json = Json::map([
             ("id", account.id.into()),
             ("accountNo", (&account.account_no).into()),
-            (
-                "depositType",
-                choice(100, "depositAccountType.savingsDeposit", "Savings"),
-            ),
+            ("depositType", choice(100, "depositAccountType.savingsDeposit", "Savings")),
             ("externalId", account.external_id.as_ref().into()),
             ("clientId", account.client_id.into()),
-            (
-                "clientName",
-                self.clients
-                    .get(&account.client_id)
-                    .map(super::book::Client::display_name)
-                    .into(),
-            ),
+            ("clientName", self.clients.get(&account.client_id).map(super::book::Client::display_name).into()),
             ("savingsProductId", 2_i64.into()),
             ("savingsProductName", (&account.product_name).into()),
             ("status", savings_status(account.status)),
             ("subStatus", sub_status(account.credit_blocked)),
-            (
-                "timeline",
-                Json::map([
-                    ("submittedOnDate", account.activated_on.into()),
-                    ("activatedOnDate", account.activated_on.into()),
-                ]),
-            ),
+            ("timeline", Json::map([("submittedOnDate", account.activated_on.into()), ("activatedOnDate", account.activated_on.into())])),
             ("currency", currency()),
             (
                 "summary",
                 Json::map([
                     ("currency", currency()),
                     ("totalDeposits", Cents(sum(true)).into()),
-                    (
-                        "totalWithdrawals",
-                        if withdrawn == 0 {
-                            Json::Null
-                        } else {
-                            Cents(withdrawn).into()
-                        },
-                    ),
+                    ("totalWithdrawals", if withdrawn == 0 { Json::Null } else { Cents(withdrawn).into() }),
                     ("accountBalance", Cents(account.balance).into()),
                     ("availableBalance", Cents(account.balance).into()),
                 ]),
             ),
         ]);
         if with_transactions {
-            let list: Vec<Json> = account
-                .transactions
-                .iter()
-                .rev()
-                .map(|entry| self.savings_transaction_json(account, entry))
-                .collect();
+            let list: Vec<Json> = account.transactions.iter().rev().map(|entry| self.savings_transaction_json(account, entry)).collect();
             json.put("transactions", list);
         }
         json
     }
 
     /// A transaction of an account as it is read.
-    pub(crate) fn savings_transaction_json(
-        &self,
-        account: &Savings,
-        entry: &SavingsTransaction,
-    ) -> Json {
+    pub(crate) fn savings_transaction_json(&self, account: &Savings, entry: &SavingsTransaction) -> Json {
         let (id, code, words) = if entry.is_deposit {
             (1, "savingsAccountTransactionType.deposit", "Deposit")
         } else {
@@ -332,22 +204,12 @@ impl Bank {
         Json::map([
             ("id", entry.id.into()),
             ("transactionType", kind),
-            (
-                "entryType",
-                if entry.is_deposit { "CREDIT" } else { "DEBIT" }.into(),
-            ),
+            ("entryType", if entry.is_deposit { "CREDIT" } else { "DEBIT" }.into()),
             ("accountId", account.id.into()),
             ("accountNo", (&account.account_no).into()),
             ("date", entry.date.into()),
             ("currency", currency()),
-            (
-                "paymentDetailData",
-                entry
-                    .payment
-                    .as_ref()
-                    .map(|payment| self.named_payment(payment))
-                    .into(),
-            ),
+            ("paymentDetailData", entry.payment.as_ref().map(|payment| self.named_payment(payment)).into()),
             ("amount", Cents(entry.amount).into()),
             ("runningBalance", Cents(entry.running_balance).into()),
             ("reversed", entry.reversed.into()),
@@ -358,10 +220,7 @@ impl Bank {
 
     /// A payment detail with the name of its type.
     pub(crate) fn named_payment(&self, payment: &super::book::PaymentDetail) -> Json {
-        let name = self
-            .payment_types
-            .get(&payment.payment_type_id)
-            .map_or("", |kind| kind.name.as_str());
+        let name = self.payment_types.get(&payment.payment_type_id).map_or("", |kind| kind.name.as_str());
         payment_json(payment, name)
     }
 }
@@ -369,29 +228,18 @@ impl Bank {
 /// The status of a savings account with its flags.
 pub(crate) fn savings_status(status: AccountStatus) -> Json {
     let (code, words) = match status {
-        AccountStatus::Pending => (
-            "savingsAccountStatusType.submitted.and.pending.approval",
-            "Submitted and pending approval",
-        ),
+        AccountStatus::Pending => ("savingsAccountStatusType.submitted.and.pending.approval", "Submitted and pending approval"),
         AccountStatus::Active => ("savingsAccountStatusType.active", "Active"),
         AccountStatus::Closed => ("savingsAccountStatusType.closed", "Closed"),
     };
     let mut json = choice(status.id(), code, words);
-    json.put(
-        "submittedAndPendingApproval",
-        status == AccountStatus::Pending,
-    );
+    json.put("submittedAndPendingApproval", status == AccountStatus::Pending);
     for flag in ["approved", "rejected", "withdrawnByApplicant"] {
         json.put(flag, false);
     }
     json.put("active", status == AccountStatus::Active);
     json.put("closed", status == AccountStatus::Closed);
-    for flag in [
-        "prematureClosed",
-        "transferInProgress",
-        "transferOnHold",
-        "matured",
-    ] {
+    for flag in ["prematureClosed", "transferInProgress", "transferOnHold", "matured"] {
         json.put(flag, false);
     }
     json
@@ -399,11 +247,7 @@ pub(crate) fn savings_status(status: AccountStatus) -> Json {
 
 fn sub_status(credit_blocked: bool) -> Json {
     let mut json = if credit_blocked {
-        choice(
-            400,
-            "SavingsAccountSubStatusEnum.blockCredit",
-            "BlockCredit",
-        )
+        choice(400, "SavingsAccountSubStatusEnum.blockCredit", "BlockCredit")
     } else {
         choice(0, "SavingsAccountSubStatusEnum.none", "None")
     };

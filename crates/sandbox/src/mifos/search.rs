@@ -28,13 +28,8 @@ pub(crate) fn like(pattern: &str, text: &str) -> bool {
             let here = before.get(index).copied().unwrap_or(false);
             any = any || here;
             let previous = index.checked_sub(1);
-            let step = previous
-                .and_then(|index| before.get(index))
-                .copied()
-                .unwrap_or(false);
-            let same = previous
-                .and_then(|index| text.get(index))
-                .is_some_and(|&found| letter == '_' || found == letter);
+            let step = previous.and_then(|index| before.get(index)).copied().unwrap_or(false);
+            let same = previous.and_then(|index| text.get(index)).is_some_and(|&found| letter == '_' || found == letter);
             *slot = if letter == '%' { any } else { step && same };
         }
     }
@@ -45,20 +40,9 @@ impl Bank {
     /// `GET /search`.
     pub(crate) fn search_everything(&self, user: &User, ask: &Ask<'_>) -> Json {
         let query = ask.param("query").unwrap_or_default();
-        let exact = ask
-            .param("exactMatch")
-            .is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let pattern = if exact {
-            query.to_owned()
-        } else {
-            format!("%{query}%")
-        };
-        let wanted = |resource: &str| {
-            ask.param("resource").is_none_or(|list| {
-                list.split(',')
-                    .any(|name| name.trim().eq_ignore_ascii_case(resource))
-            })
-        };
+        let exact = ask.param("exactMatch").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let pattern = if exact { query.to_owned() } else { format!("%{query}%") };
+        let wanted = |resource: &str| ask.param("resource").is_none_or(|list| list.split(',').any(|name| name.trim().eq_ignore_ascii_case(resource)));
         let hit = |text: Option<&String>| text.is_some_and(|text| like(&pattern, text));
 
         let mut rows = Vec::new();
@@ -72,25 +56,14 @@ impl Bank {
             rows.extend(seen.map(|client| self.client_row(client)));
         }
         if wanted("loans") {
-            let found = self
-                .loans
-                .values()
-                .filter(|loan| self.sees(user.options.office_id, loan.office_id));
-            let found =
-                found.filter(|loan| hit(Some(&loan.account_no)) || hit(loan.external_id.as_ref()));
+            let found = self.loans.values().filter(|loan| self.sees(user.options.office_id, loan.office_id));
+            let found = found.filter(|loan| hit(Some(&loan.account_no)) || hit(loan.external_id.as_ref()));
             rows.extend(found.map(|loan| {
-                let product = self
-                    .products
-                    .get(&loan.product_id)
-                    .map(|product| &product.spec.name);
+                let product = self.products.get(&loan.product_id).map(|product| &product.spec.name);
                 let client = loan.client_id.and_then(|id| self.clients.get(&id));
                 let parent = match (client, &loan.group) {
                     (Some(client), _) => (Some(client.id), Some(client.display_name()), "client"),
-                    (None, group) => (
-                        group.as_ref().map(|group| group.id),
-                        group.as_ref().map(|group| group.name.clone()),
-                        "group",
-                    ),
+                    (None, group) => (group.as_ref().map(|group| group.id), group.as_ref().map(|group| group.name.clone()), "group"),
                 };
                 row(
                     loan.id,
@@ -104,36 +77,17 @@ impl Bank {
             }));
         }
         if wanted("savings") {
-            let found = self
-                .savings
-                .values()
-                .filter(|account| self.savings_of(user, account.id).is_ok());
-            let found = found.filter(|account| {
-                hit(Some(&account.account_no)) || hit(account.external_id.as_ref())
-            });
+            let found = self.savings.values().filter(|account| self.savings_of(user, account.id).is_ok());
+            let found = found.filter(|account| hit(Some(&account.account_no)) || hit(account.external_id.as_ref()));
             rows.extend(found.map(|account| {
                 let client = self.clients.get(&account.client_id);
-                let parent = (
-                    Some(account.client_id),
-                    client.map(Client::display_name),
-                    "client",
-                );
+                let parent = (Some(account.client_id), client.map(Client::display_name), "client");
                 let numbers = (&account.account_no, account.external_id.as_ref());
-                row(
-                    account.id,
-                    "SAVING",
-                    numbers,
-                    Some(&account.product_name),
-                    parent,
-                    choice(0, "", ""),
-                    "depositAccountType.savingsDeposit",
-                )
+                row(account.id, "SAVING", numbers, Some(&account.product_name), parent, choice(0, "", ""), "depositAccountType.savingsDeposit")
             }));
         }
         if wanted("clientIdentifiers") {
-            let seen = self
-                .clients_of(user)
-                .filter(|client| hit(client.national_id.as_ref()));
+            let seen = self.clients_of(user).filter(|client| hit(client.national_id.as_ref()));
             rows.extend(seen.map(|client| {
                 let parent = (Some(client.id), Some(client.display_name()), "client");
                 row(
@@ -152,29 +106,15 @@ impl Bank {
     }
 
     fn clients_of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Client> {
-        self.clients
-            .values()
-            .filter(|client| self.sees(user.options.office_id, client.office_id))
+        self.clients.values().filter(|client| self.sees(user.options.office_id, client.office_id))
     }
 
     fn client_row(&self, client: &Client) -> Json {
         let office = self.offices.get(&client.office_id);
-        let parent = (
-            Some(client.office_id),
-            office.map(|office| office.name.clone()),
-            "office",
-        );
+        let parent = (Some(client.office_id), office.map(|office| office.name.clone()), "office");
         let name = client.display_name();
         let numbers = (&client.account_no, client.external_id.as_ref());
-        let mut json = row(
-            client.id,
-            "CLIENT",
-            numbers,
-            Some(&name),
-            parent,
-            client_status(client.status),
-            "depositAccountType.invalid",
-        );
+        let mut json = row(client.id, "CLIENT", numbers, Some(&name), parent, client_status(client.status), "depositAccountType.invalid");
         json.put("entityMobileNo", client.mobile_no.as_ref());
         json
     }
@@ -188,14 +128,8 @@ impl Bank {
             return Err(Refusal::not_authorized());
         }
         let body = Body::parse(body)?;
-        let request: serde_json::Value = body
-            .raw("request")
-            .and_then(|raw| serde_json::from_str(raw).ok())
-            .unwrap_or_default();
-        let text = request
-            .get("text")
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default();
+        let request: serde_json::Value = body.raw("request").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+        let text = request.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
         let pattern = format!("%{text}%");
         let hit = |text: Option<&String>| text.is_some_and(|text| like(&pattern, text));
         let found = self.clients_of(user).filter(|client| {
@@ -211,24 +145,14 @@ impl Bank {
                 ("externalId", client.external_id.as_ref().into()),
                 ("accountNumber", (&client.account_no).into()),
                 ("officeId", client.office_id.into()),
-                (
-                    "officeName",
-                    self.offices
-                        .get(&client.office_id)
-                        .map(|office| &office.name)
-                        .into(),
-                ),
+                ("officeName", self.offices.get(&client.office_id).map(|office| &office.name).into()),
                 ("mobileNo", client.mobile_no.as_ref().into()),
                 ("status", client_status(client.status)),
                 ("activationDate", client.activated_on.into()),
                 ("createdDate", client.activated_on.into()),
             ])
         });
-        Ok(spring_page(
-            rows.collect(),
-            body.text("page").as_deref(),
-            body.text("size").as_deref(),
-        ))
+        Ok(spring_page(rows.collect(), body.text("page").as_deref(), body.text("size").as_deref()))
     }
 }
 

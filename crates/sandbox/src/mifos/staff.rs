@@ -10,8 +10,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::bank::{Bank, User};
 use super::body::Body;
 use super::book::{
-    AccountStatus, Client, Loan, LoanSpec, LoanStatus, LoanTransaction, Office, PaymentType,
-    Portions, Product, ProductSpec, Savings, Step, TopUp, Tranche, TransactionKind,
+    AccountStatus, Client, Loan, LoanSpec, LoanStatus, LoanTransaction, Office, PaymentType, Portions, Product, ProductSpec, Savings, Step, TopUp,
+    Tranche, TransactionKind,
 };
 use super::commands::Done;
 use super::json::{Json, plain};
@@ -30,10 +30,7 @@ pub struct Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            status: refusal.status,
-            code: refusal.inner().to_owned(),
-        }
+        Self { status: refusal.status, code: refusal.inner().to_owned() }
     }
 }
 
@@ -58,12 +55,7 @@ pub struct ClientSpec {
 
 impl ClientSpec {
     /// A client of branch 2, active since a day.
-    pub fn new(
-        first_name: &str,
-        last_name: &str,
-        mobile_no: &str,
-        activated_on: NaiveDate,
-    ) -> Self {
+    pub fn new(first_name: &str, last_name: &str, mobile_no: &str, activated_on: NaiveDate) -> Self {
         Self {
             first_name: first_name.to_owned(),
             last_name: last_name.to_owned(),
@@ -83,14 +75,7 @@ impl Bank {
     /// Adds a branch.
     pub fn add_office(&mut self, name: &str, parent: u64) -> u64 {
         let id = after(self.offices.keys().next_back(), 1);
-        self.offices.insert(
-            id,
-            Office {
-                id,
-                name: name.to_owned(),
-                parent: Some(parent),
-            },
-        );
+        self.offices.insert(id, Office { id, name: name.to_owned(), parent: Some(parent) });
         id
     }
 
@@ -115,18 +100,12 @@ impl Bank {
 
     /// Changes or removes a client's phone. `false`: no such client.
     pub fn edit_client_phone(&mut self, id: u64, mobile_no: Option<&str>) -> bool {
-        self.clients
-            .get_mut(&id)
-            .map(|client| client.mobile_no = mobile_no.map(str::to_owned))
-            .is_some()
+        self.clients.get_mut(&id).map(|client| client.mobile_no = mobile_no.map(str::to_owned)).is_some()
     }
 
     /// Changes a client's status. `false`: no such client.
     pub fn set_client_status(&mut self, id: u64, status: AccountStatus) -> bool {
-        self.clients
-            .get_mut(&id)
-            .map(|client| client.status = status)
-            .is_some()
+        self.clients.get_mut(&id).map(|client| client.status = status).is_some()
     }
 
     /// Adds a loan product; ids start at 4.
@@ -139,82 +118,40 @@ impl Bank {
     /// Adds a payment type; ids follow those that a fresh tenant has.
     pub fn add_payment_type(&mut self, name: &str, is_cash: bool) -> u64 {
         let id = after(self.payment_types.keys().next_back(), 1);
-        self.payment_types.insert(
-            id,
-            PaymentType {
-                id,
-                name: name.to_owned(),
-                description: None,
-                is_cash,
-                position: 3,
-            },
-        );
+        self.payment_types.insert(id, PaymentType { id, name: name.to_owned(), description: None, is_cash, position: 3 });
         id
     }
 
     /// `POST /paymenttypes`.
     pub(crate) fn create_payment_type(&mut self, body: &Body) -> Result<Done, Refusal> {
-        body.only(&[
-            "name",
-            "description",
-            "isCashPayment",
-            "position",
-            "codeName",
-            "isSystemDefined",
-        ])?;
+        body.only(&["name", "description", "isCashPayment", "position", "codeName", "isSystemDefined"])?;
         let Some(name) = body.filled("name") else {
-            return Err(Refusal::invalid(
-                "validation.msg.paymenttype.name.cannot.be.blank",
-                Some("name"),
-                None,
-            ));
+            return Err(Refusal::invalid("validation.msg.paymenttype.name.cannot.be.blank", Some("name"), None));
         };
         let id = self.add_payment_type(&name, body.truth("isCashPayment").unwrap_or(false));
         if let Some(kind) = self.payment_types.get_mut(&id) {
             kind.description = body.filled("description");
-            kind.position = body
-                .text("position")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(1);
+            kind.position = body.text("position").and_then(|text| text.parse().ok()).unwrap_or(1);
         }
-        Ok(Done {
-            resource_id: Some(id),
-            ..Done::default()
-        })
+        Ok(Done { resource_id: Some(id), ..Done::default() })
     }
 
     /// Adds a loan that waits for approval; ids start at 1. It is refused when client, product, old loan or account number do not fit.
     pub fn add_loan(&mut self, spec: LoanSpec) -> Result<u64, Refused> {
-        let product = self.products.get(&spec.product_id).ok_or_else(|| {
-            Refusal::not_found("error.msg.loanproduct.id.invalid", spec.product_id)
-        })?;
+        let product = self.products.get(&spec.product_id).ok_or_else(|| Refusal::not_found("error.msg.loanproduct.id.invalid", spec.product_id))?;
         let client = match spec.client_id {
-            Some(id) => Some(
-                self.clients
-                    .get(&id)
-                    .ok_or_else(|| Refusal::not_found("error.msg.client.id.invalid", id))?,
-            ),
+            Some(id) => Some(self.clients.get(&id).ok_or_else(|| Refusal::not_found("error.msg.client.id.invalid", id))?),
             None if spec.group.is_some() => None,
             None => {
                 return Err(Refusal::state("validation.msg.loan.clientId.cannot.be.blank").into());
             }
         };
-        if spec
-            .top_up_of
-            .is_some_and(|old| !self.loans.contains_key(&old))
-        {
-            return Err(
-                Refusal::rule("error.msg.loan.to.be.closed.with.topup.is.not.active").into(),
-            );
+        if spec.top_up_of.is_some_and(|old| !self.loans.contains_key(&old)) {
+            return Err(Refusal::rule("error.msg.loan.to.be.closed.with.topup.is.not.active").into());
         }
         let id = after(self.loans.keys().next_back(), 1);
         let account_no = spec.account_no.unwrap_or_else(|| format!("{id:09}"));
-        if self.loan_account_nos.contains_key(&account_no)
-            || spec
-                .external_id
-                .as_ref()
-                .is_some_and(|id| self.loan_external_ids.contains_key(id))
-        {
+        if self.loan_account_nos.contains_key(&account_no) || spec.external_id.as_ref().is_some_and(|id| self.loan_external_ids.contains_key(id)) {
             return Err(Refusal::integrity("error.msg.loan.duplicate.externalId").into());
         }
         let loan = Loan {
@@ -229,10 +166,7 @@ impl Bank {
             proposed: spec.principal,
             approved: spec.principal,
             fees_at_disbursement: spec.fees_at_disbursement,
-            submitted: Step {
-                on: spec.submitted_on,
-                by: "jane".to_owned(),
-            },
+            submitted: Step { on: spec.submitted_on, by: "jane".to_owned() },
             approval: None,
             expected_disbursement: spec.expected_disbursement,
             disbursal: None,
@@ -240,15 +174,7 @@ impl Bank {
             withdrawal: None,
             closed: None,
             write_off: None,
-            tranches: spec
-                .tranches
-                .into_iter()
-                .map(|(expected_on, principal)| Tranche {
-                    expected_on,
-                    principal,
-                    actual_on: None,
-                })
-                .collect(),
+            tranches: spec.tranches.into_iter().map(|(expected_on, principal)| Tranche { expected_on, principal, actual_on: None }).collect(),
             top_up: spec.top_up_of.map(|closes| TopUp { closes, amount: 0 }),
             linked_savings: spec.linked_savings,
             number_of_repayments: product.spec.number_of_repayments,
@@ -287,16 +213,9 @@ impl Bank {
     }
 
     /// Changes an account's status, or blocks its credits. `false`: no such account.
-    pub fn set_savings_status(
-        &mut self,
-        id: u64,
-        status: AccountStatus,
-        credit_blocked: bool,
-    ) -> bool {
+    pub fn set_savings_status(&mut self, id: u64, status: AccountStatus, credit_blocked: bool) -> bool {
         let account = self.savings.get_mut(&id);
-        account
-            .map(|account| (account.status, account.credit_blocked) = (status, credit_blocked))
-            .is_some()
+        account.map(|account| (account.status, account.credit_blocked) = (status, credit_blocked)).is_some()
     }
 
     // ---- by command, with checks and hooks ------------------------------------------------------------------
@@ -308,121 +227,67 @@ impl Bank {
     }
 
     /// Peter approves an amount (cents) today, in the web interface.
-    pub fn approve_amount(
-        &mut self,
-        loan: u64,
-        amount: i64,
-        now: DateTime<Utc>,
-    ) -> Result<(), Refused> {
+    pub fn approve_amount(&mut self, loan: u64, amount: i64, now: DateTime<Utc>) -> Result<(), Refused> {
         let today = self.today(now);
-        let expected = self
-            .loans
-            .get(&loan)
-            .map_or(today, |loan| loan.expected_disbursement.max(today));
+        let expected = self.loans.get(&loan).map_or(today, |loan| loan.expected_disbursement.max(today));
         let body = ui_body([
             ("approvedOnDate", ui_date(today)),
             ("expectedDisbursementDate", ui_date(expected)),
             ("approvedLoanAmount", Json::Token(plain(amount))),
             ("note", "".into()),
         ]);
-        self.desk(now, "APPROVE", Work::Approve(loan), &body)
-            .map(|_| ())
+        self.desk(now, "APPROVE", Work::Approve(loan), &body).map(|_| ())
     }
 
     /// Peter takes his approval back.
     pub fn undo_approval(&mut self, loan: u64, now: DateTime<Utc>) -> Result<(), Refused> {
-        self.desk(
-            now,
-            "APPROVALUNDO",
-            Work::UndoApproval(loan),
-            &Json::map([("note", "".into())]),
-        )
-        .map(|_| ())
+        self.desk(now, "APPROVALUNDO", Work::UndoApproval(loan), &Json::map([("note", "".into())])).map(|_| ())
     }
 
     /// Peter rejects a loan that waits for approval.
     pub fn reject(&mut self, loan: u64, now: DateTime<Utc>) -> Result<(), Refused> {
         let body = ui_body([("rejectedOnDate", ui_date(self.today(now)))]);
-        self.desk(now, "REJECT", Work::Reject(loan), &body)
-            .map(|_| ())
+        self.desk(now, "REJECT", Work::Reject(loan), &body).map(|_| ())
     }
 
     /// The applicant withdraws.
     pub fn withdraw(&mut self, loan: u64, now: DateTime<Utc>) -> Result<(), Refused> {
         let body = ui_body([("withdrawnOnDate", ui_date(self.today(now)))]);
-        self.desk(now, "WITHDRAW", Work::Withdraw(loan), &body)
-            .map(|_| ())
+        self.desk(now, "WITHDRAW", Work::Withdraw(loan), &body).map(|_| ())
     }
 
     /// Jane disburses by hand with a receipt; the id of the disbursement transaction. The payment type is the first that is not cash.
-    pub fn disburse_by_hand(
-        &mut self,
-        loan: u64,
-        receipt: &str,
-        now: DateTime<Utc>,
-    ) -> Result<u64, Refused> {
+    pub fn disburse_by_hand(&mut self, loan: u64, receipt: &str, now: DateTime<Utc>) -> Result<u64, Refused> {
         let body = ui_body([
             ("actualDisbursementDate", ui_date(self.today(now))),
             ("paymentTypeId", self.usual_payment_type().into()),
             ("receiptNumber", receipt.to_owned().into()),
         ]);
         self.desk(now, "DISBURSE", Work::Disburse(loan), &body)?;
-        let last = self
-            .loans
-            .get(&loan)
-            .and_then(|loan| loan.disbursements().last());
+        let last = self.loans.get(&loan).and_then(|loan| loan.disbursements().last());
         Ok(last.map_or(0, |entry| entry.id))
     }
 
     /// Jane undoes a disbursal.
     pub fn undo_disbursal(&mut self, loan: u64, now: DateTime<Utc>) -> Result<(), Refused> {
-        self.desk(
-            now,
-            "DISBURSALUNDO",
-            Work::UndoDisbursal(loan),
-            &Json::map([("note", "".into())]),
-        )
-        .map(|_| ())
+        self.desk(now, "DISBURSALUNDO", Work::UndoDisbursal(loan), &Json::map([("note", "".into())])).map(|_| ())
     }
 
     /// Jane books a repayment (cents) with a receipt; the id of the transaction.
-    pub fn repay_by_hand(
-        &mut self,
-        loan: u64,
-        amount: i64,
-        receipt: &str,
-        now: DateTime<Utc>,
-    ) -> Result<u64, Refused> {
+    pub fn repay_by_hand(&mut self, loan: u64, amount: i64, receipt: &str, now: DateTime<Utc>) -> Result<u64, Refused> {
         let body = ui_body([
             ("transactionDate", ui_date(self.today(now))),
             ("transactionAmount", Json::Token(plain(amount))),
             ("paymentTypeId", self.usual_payment_type().into()),
             ("receiptNumber", receipt.to_owned().into()),
         ]);
-        Ok(self
-            .desk(now, "REPAYMENT", Work::Repay(loan), &body)?
-            .resource_id
-            .unwrap_or_default())
+        Ok(self.desk(now, "REPAYMENT", Work::Repay(loan), &body)?.resource_id.unwrap_or_default())
     }
 
     /// Jane reverses a repayment.
-    pub fn undo_repayment(
-        &mut self,
-        loan: u64,
-        transaction: u64,
-        now: DateTime<Utc>,
-    ) -> Result<(), Refused> {
-        let body = ui_body([
-            ("transactionDate", ui_date(self.today(now))),
-            ("transactionAmount", Json::Token("0".to_owned())),
-        ]);
-        self.desk(
-            now,
-            "ADJUST",
-            Work::AdjustRepayment(loan, transaction),
-            &body,
-        )
-        .map(|_| ())
+    pub fn undo_repayment(&mut self, loan: u64, transaction: u64, now: DateTime<Utc>) -> Result<(), Refused> {
+        let body = ui_body([("transactionDate", ui_date(self.today(now))), ("transactionAmount", Json::Token("0".to_owned()))]);
+        self.desk(now, "ADJUST", Work::AdjustRepayment(loan, transaction), &body).map(|_| ())
     }
 
     /// Peter as checker lets a parked command run.
@@ -441,14 +306,9 @@ impl Bank {
 
     /// Changes the amount (cents) of a loan that is not disbursed yet, without any event; asked for and approved alike.
     pub fn edit_loan_amount(&mut self, loan: u64, principal: i64) -> Result<(), Refused> {
-        let found = self
-            .loans
-            .get(&loan)
-            .ok_or_else(|| Refusal::not_found("error.msg.loan.id.invalid", loan))?;
+        let found = self.loans.get(&loan).ok_or_else(|| Refusal::not_found("error.msg.loan.id.invalid", loan))?;
         if !matches!(found.status, LoanStatus::Submitted | LoanStatus::Approved) {
-            return Err(
-                Refusal::rule("error.msg.loan.cannot.modify.loan.in.its.present.state").into(),
-            );
+            return Err(Refusal::rule("error.msg.loan.cannot.modify.loan.in.its.present.state").into());
         }
         self.change(loan, |loan| {
             (loan.proposed, loan.approved) = (principal, principal);
@@ -466,13 +326,8 @@ impl Bank {
     /// Writes off what a loan still owes (601).
     pub fn write_off(&mut self, loan: u64, now: DateTime<Utc>) -> Result<(), Refused> {
         let today = self.today(now);
-        let found = self
-            .loans
-            .get(&loan)
-            .filter(|found| found.status == LoanStatus::Active);
-        let owed = found
-            .map(|found| found.figures.outstanding())
-            .ok_or_else(|| Refusal::state("error.msg.loan.writeoff.account.is.not.active"))?;
+        let found = self.loans.get(&loan).filter(|found| found.status == LoanStatus::Active);
+        let owed = found.map(|found| found.figures.outstanding()).ok_or_else(|| Refusal::state("error.msg.loan.writeoff.account.is.not.active"))?;
         let id = self.transaction_id();
         self.change(loan, |loan| {
             loan.transactions.push(LoanTransaction {
@@ -491,10 +346,7 @@ impl Bank {
                 is_transfer: false,
             });
             loan.status = LoanStatus::WrittenOff;
-            loan.write_off = Some(Step {
-                on: today,
-                by: "peter".to_owned(),
-            });
+            loan.write_off = Some(Step { on: today, by: "peter".to_owned() });
         });
         Ok(())
     }
@@ -502,8 +354,7 @@ impl Bank {
     /// Tampering: a transaction vanishes from the database, status and sums stay. `false`: there was none.
     pub fn delete_transaction(&mut self, loan: u64, transaction: u64) -> bool {
         let before = self.transactions(loan).len();
-        self.transaction_external_ids
-            .retain(|_, owner| *owner != (loan, transaction));
+        self.transaction_external_ids.retain(|_, owner| *owner != (loan, transaction));
         self.change(loan, |loan| {
             loan.transactions.retain(|entry| entry.id != transaction);
         });
@@ -512,79 +363,35 @@ impl Bank {
 
     /// Tampering: a transaction gets another amount (cents), status and sums stay. `false`: there was none.
     pub fn tamper_amount(&mut self, loan: u64, transaction: u64, amount: i64) -> bool {
-        self.entry(loan, transaction)
-            .map(|entry| entry.amount = amount)
-            .is_some()
+        self.entry(loan, transaction).map(|entry| entry.amount = amount).is_some()
     }
 
     /// Tampering: a transaction gets another receipt. `false`: there was none, or it has no payment detail.
     pub fn tamper_receipt(&mut self, loan: u64, transaction: u64, receipt: &str) -> bool {
-        let payment = self
-            .entry(loan, transaction)
-            .and_then(|entry| entry.payment.as_mut());
-        payment
-            .map(|payment| receipt.clone_into(&mut payment.receipt_number))
-            .is_some()
+        let payment = self.entry(loan, transaction).and_then(|entry| entry.payment.as_mut());
+        payment.map(|payment| receipt.clone_into(&mut payment.receipt_number)).is_some()
     }
 
     fn entry(&mut self, loan: u64, transaction: u64) -> Option<&mut LoanTransaction> {
-        self.loans
-            .get_mut(&loan)?
-            .transactions
-            .iter_mut()
-            .find(|entry| entry.id == transaction)
+        self.loans.get_mut(&loan)?.transactions.iter_mut().find(|entry| entry.id == transaction)
     }
 
     // ---- how staff do it ------------------------------------------------------------------------------------
 
-    fn desk(
-        &mut self,
-        now: DateTime<Utc>,
-        action: &'static str,
-        work: Work,
-        body: &Json,
-    ) -> Result<Done, Refused> {
-        let member = self.member(
-            if matches!(
-                work,
-                Work::Approve(_) | Work::UndoApproval(_) | Work::Reject(_)
-            ) {
-                "peter"
-            } else {
-                "jane"
-            },
-        );
+    fn desk(&mut self, now: DateTime<Utc>, action: &'static str, work: Work, body: &Json) -> Result<Done, Refused> {
+        let member = self.member(if matches!(work, Work::Approve(_) | Work::UndoApproval(_) | Work::Reject(_)) { "peter" } else { "jane" });
         let body = Body::parse(body.render().as_bytes())?;
-        Ok(self.by_staff(
-            now,
-            &member,
-            &Order {
-                entity: "LOAN",
-                action,
-                work,
-                body,
-            },
-        )?)
+        Ok(self.by_staff(now, &member, &Order { entity: "LOAN", action, work, body })?)
     }
 
     fn member(&self, name: &str) -> Arc<User> {
         // Both members are hired when the bank opens; a user of the same name given in the options takes their place.
-        let stranger = || User {
-            id: 1,
-            options: super::options::UserOptions::new(name, "", &["ALL_FUNCTIONS"]),
-        };
-        self.users
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| Arc::new(stranger()))
+        let stranger = || User { id: 1, options: super::options::UserOptions::new(name, "", &["ALL_FUNCTIONS"]) };
+        self.users.get(name).cloned().unwrap_or_else(|| Arc::new(stranger()))
     }
 
     fn usual_payment_type(&self) -> Option<u64> {
-        self.payment_types
-            .values()
-            .filter(|kind| !kind.is_cash)
-            .map(|kind| kind.id)
-            .next_back()
+        self.payment_types.values().filter(|kind| !kind.is_cash).map(|kind| kind.id).next_back()
     }
 }
 

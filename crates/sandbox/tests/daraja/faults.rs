@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use pv_sandbox::daraja::{
-    DarajaOptions, Fault, NoticeShape, Outage, OutageForm, OutageTarget, PaymentState, ThrottleForm,
-};
+use pv_sandbox::daraja::{DarajaOptions, Fault, NoticeShape, Outage, OutageForm, OutageTarget, PaymentState, ThrottleForm};
 use pv_sandbox::wire::Simulator;
 use serde_json::{Value, json};
 
@@ -47,16 +45,8 @@ fn an_error_or_a_drop_after_acceptance_pays_and_the_repeat_is_a_duplicate() {
             _ => assert!(answer.is_none()),
         }
         let repeat = world.pay("pv-1", PHONE, 100).unwrap();
-        assert_eq!(
-            (repeat.status, repeat.json["errorCode"].as_str()),
-            (500, Some("500.002.1001"))
-        );
-        assert!(
-            repeat.json["errorMessage"]
-                .as_str()
-                .unwrap()
-                .starts_with("Duplicate")
-        );
+        assert_eq!((repeat.status, repeat.json["errorCode"].as_str()), (500, Some("500.002.1001")));
+        assert!(repeat.json["errorMessage"].as_str().unwrap().starts_with("Duplicate"));
         assert_eq!(world.settle().len(), 1);
         assert_eq!(paid(&world), 10_000);
     }
@@ -95,13 +85,7 @@ fn a_timeout_notice_comes_in_both_shapes_and_the_result_may_follow() {
         let mut world = scripted(Fault::TimeoutThenResult(shape));
         world.pay("pv-1", PHONE, 100).unwrap();
         let calls = world.settle();
-        assert_eq!(
-            (
-                calls[0].request.uri().to_string(),
-                calls[1].request.uri().to_string()
-            ),
-            (TIMEOUT_URL.to_owned(), RESULT_URL.to_owned())
-        );
+        assert_eq!((calls[0].request.uri().to_string(), calls[1].request.uri().to_string()), (TIMEOUT_URL.to_owned(), RESULT_URL.to_owned()));
         let notice = body(&calls[0]);
         match shape {
             NoticeShape::Echo => assert_eq!(notice, order("pv-1", PHONE, 100)),
@@ -118,10 +102,7 @@ fn a_timeout_notice_comes_in_both_shapes_and_the_result_may_follow() {
 #[test]
 fn silence_after_a_timeout_notice_hides_either_outcome() {
     for moved in [true, false] {
-        let mut world = scripted(Fault::TimeoutThenSilence {
-            shape: NoticeShape::Echo,
-            moved,
-        });
+        let mut world = scripted(Fault::TimeoutThenSilence { shape: NoticeShape::Echo, moved });
         world.pay("pv-1", PHONE, 100).unwrap();
         assert_eq!(world.settle().len(), 1, "only the notice");
         assert_eq!(paid(&world), if moved { 10_000 } else { 0 });
@@ -132,18 +113,8 @@ fn silence_after_a_timeout_notice_hides_either_outcome() {
 
 #[test]
 fn an_unlisted_or_ambiguous_code_hides_either_outcome() {
-    for (code, moved) in [
-        ("9917", true),
-        ("9917", false),
-        ("17", true),
-        ("26", true),
-        ("15", true),
-        ("X00042", false),
-    ] {
-        let mut world = scripted(Fault::Code {
-            code: code.to_owned(),
-            moved,
-        });
+    for (code, moved) in [("9917", true), ("9917", false), ("17", true), ("26", true), ("15", true), ("X00042", false)] {
+        let mut world = scripted(Fault::Code { code: code.to_owned(), moved });
         let result = world.pay_and_settle("pv-1", PHONE, 100);
         assert_eq!(result["ResultCode"].to_string().trim_matches('"'), code);
         assert_eq!(paid(&world), if moved { 10_000 } else { 0 });
@@ -163,15 +134,9 @@ fn throttling_comes_in_all_documented_bodies_and_takes_nothing() {
     for (form, status, code) in cases {
         let mut world = scripted(Fault::Throttled(form));
         let answer = world.pay("pv-1", PHONE, 100).unwrap();
-        assert_eq!(
-            (answer.status, answer.json["errorCode"].as_str()),
-            (status, code)
-        );
+        assert_eq!((answer.status, answer.json["errorCode"].as_str()), (status, code));
         if form == ThrottleForm::GatewayFault {
-            assert_eq!(
-                answer.json["fault"]["detail"]["errorcode"],
-                "policies.ratelimit.SpikeArrestViolation"
-            );
+            assert_eq!(answer.json["fault"]["detail"]["errorcode"], "policies.ratelimit.SpikeArrestViolation");
         }
         assert_eq!(world.sim.payments().count(), 0);
     }
@@ -179,20 +144,10 @@ fn throttling_comes_in_all_documented_bodies_and_takes_nothing() {
 
 #[test]
 fn more_than_the_ceiling_in_one_second_meets_the_spike_arrest() {
-    let options = DarajaOptions {
-        spike_arrest_per_second: Some(3),
-        ..DarajaOptions::default()
-    };
+    let options = DarajaOptions { spike_arrest_per_second: Some(3), ..DarajaOptions::default() };
     let mut world = World::new(1, options);
     let statuses = |world: &mut World, from: usize| -> Vec<u16> {
-        (from..from + 4)
-            .map(|index| {
-                world
-                    .pay(&format!("pv-{index}"), PHONE, 100)
-                    .unwrap()
-                    .status
-            })
-            .collect()
+        (from..from + 4).map(|index| world.pay(&format!("pv-{index}"), PHONE, 100).unwrap().status).collect()
     };
     assert_eq!(statuses(&mut world, 0), [200, 200, 200, 500]);
     world.wait(1);
@@ -215,18 +170,9 @@ fn a_script_is_used_one_fault_per_request_and_faults_can_be_joined() {
     let mut world = World::plain();
     let slow = Fault::All(vec![Fault::Slow(Duration::from_secs(9)), Fault::ResultLost]);
     world.sim.script(PHONE, vec![Fault::Normal, slow]);
-    assert_eq!(
-        world.reply(B2C, &order("pv-1", PHONE, 100)).delay,
-        Duration::ZERO
-    );
-    assert_eq!(
-        world.reply(B2C, &order("pv-2", PHONE, 100)).delay,
-        Duration::from_secs(9)
-    );
-    assert_eq!(
-        world.reply(B2C, &order("pv-3", PHONE, 100)).delay,
-        Duration::ZERO
-    );
+    assert_eq!(world.reply(B2C, &order("pv-1", PHONE, 100)).delay, Duration::ZERO);
+    assert_eq!(world.reply(B2C, &order("pv-2", PHONE, 100)).delay, Duration::from_secs(9));
+    assert_eq!(world.reply(B2C, &order("pv-3", PHONE, 100)).delay, Duration::ZERO);
     assert_eq!(world.settle().len(), 2);
     assert_eq!(paid(&world), 30_000);
 }
@@ -235,49 +181,20 @@ fn a_script_is_used_one_fault_per_request_and_faults_can_be_joined() {
 fn an_outage_of_the_host_or_of_one_shortcode_takes_nothing() {
     let mut world = World::plain();
     let (from, until) = (world.now, world.now + chrono::TimeDelta::seconds(60));
-    for (index, form) in [
-        OutageForm::Closed,
-        OutageForm::Html,
-        OutageForm::Unreachable,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        for target in [
-            OutageTarget::Host,
-            OutageTarget::Shortcode(SHORTCODE.to_owned()),
-        ] {
+    for (index, form) in [OutageForm::Closed, OutageForm::Html, OutageForm::Unreachable].into_iter().enumerate() {
+        for target in [OutageTarget::Host, OutageTarget::Shortcode(SHORTCODE.to_owned())] {
             let mut world = World::plain();
-            world.sim.outage(Outage {
-                target,
-                from,
-                until,
-                form,
-            });
+            world.sim.outage(Outage { target, from, until, form });
             let answer = world.pay("pv-1", PHONE, 100);
-            let shown = answer.map(|answer| {
-                (
-                    answer.status,
-                    answer.json["errorCode"].as_str().map(str::to_owned),
-                )
-            });
-            let expected = [
-                None,
-                Some((503, None)),
-                Some((500, Some("500.003.1001".to_owned()))),
-            ];
+            let shown = answer.map(|answer| (answer.status, answer.json["errorCode"].as_str().map(str::to_owned)));
+            let expected = [None, Some((503, None)), Some((500, Some("500.003.1001".to_owned())))];
             assert_eq!(shown, expected[index]);
             world.wait(60);
             assert_eq!(world.pay_and_settle("pv-1", PHONE, 100)["ResultCode"], 0);
         }
     }
     let other = OutageTarget::Shortcode("600999".to_owned());
-    world.sim.outage(Outage {
-        target: other,
-        from,
-        until,
-        form: OutageForm::Closed,
-    });
+    world.sim.outage(Outage { target: other, from, until, form: OutageForm::Closed });
     assert!(world.pay("pv-1", PHONE, 100).is_some());
 }
 
@@ -316,26 +233,16 @@ fn each_magic_number_does_what_the_table_says() {
         ("918", None, 0, false),
     ];
     for (digits, code, calls, moved) in table {
-        assert_eq!(
-            magic(digits),
-            (code.map(str::to_owned), calls, moved),
-            "{digits}"
-        );
+        assert_eq!(magic(digits), (code.map(str::to_owned), calls, moved), "{digits}");
     }
 }
 
 #[test]
 fn a_locked_subscriber_is_free_at_the_third_payment_and_a_throttled_one_at_the_third_submission() {
     let mut world = World::plain();
-    let codes: Vec<Value> = (0..4)
-        .map(|index| {
-            world.pay_and_settle(&format!("pv-{index}"), "254711000910", 100)["ResultCode"].clone()
-        })
-        .collect();
+    let codes: Vec<Value> = (0..4).map(|index| world.pay_and_settle(&format!("pv-{index}"), "254711000910", 100)["ResultCode"].clone()).collect();
     assert_eq!(codes, [json!(1001), json!(1001), json!(0), json!(0)]);
-    let statuses: Vec<u16> = (0..3)
-        .map(|_| world.pay("pv-x", "254711000918", 100).unwrap().status)
-        .collect();
+    let statuses: Vec<u16> = (0..3).map(|_| world.pay("pv-x", "254711000918", 100).unwrap().status).collect();
     assert_eq!(statuses, [500, 500, 200]);
 }
 
@@ -347,24 +254,15 @@ fn number_905_is_initiated_for_twenty_seconds() {
     world.ask("pv-1").unwrap();
     world.wait(15);
     let calls = world.sim.take_due(world.now);
-    assert_eq!(
-        parameter(&body(&calls[0])["Result"], "TransactionStatus").unwrap(),
-        "Initiated"
-    );
-    assert_eq!(
-        world.sim.payment("pv-1").unwrap().state,
-        PaymentState::Queued
-    );
+    assert_eq!(parameter(&body(&calls[0])["Result"], "TransactionStatus").unwrap(), "Initiated");
+    assert_eq!(world.sim.payment("pv-1").unwrap().state, PaymentState::Queued);
     world.settle();
     assert_eq!(world.sim.payment("pv-1").unwrap().state, PaymentState::Paid);
 }
 
 #[test]
 fn magic_numbers_can_be_switched_off() {
-    let options = DarajaOptions {
-        magic_numbers: false,
-        ..DarajaOptions::default()
-    };
+    let options = DarajaOptions { magic_numbers: false, ..DarajaOptions::default() };
     let mut world = World::new(1, options);
     world.pay("pv-1", "254700000904", 100).unwrap();
     world.settle();

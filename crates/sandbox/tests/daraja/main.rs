@@ -1,10 +1,5 @@
 //! Whole stories against the simulated M-Pesa: M-Pesa contract section 9, items 1 to 6, 9, 10 and 12.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod chance;
 mod doors;

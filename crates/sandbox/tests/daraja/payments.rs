@@ -1,9 +1,6 @@
 //! B2C payments that go their ordinary ways: accounts, phones, tariff, limits, credentials, ids.
 
-use pv_sandbox::daraja::{
-    Account, DarajaOptions, Fault, Initiator, PaymentState, Shortcode, ShortcodeKind,
-    encrypt_credential,
-};
+use pv_sandbox::daraja::{Account, DarajaOptions, Fault, Initiator, PaymentState, Shortcode, ShortcodeKind, encrypt_credential};
 use pv_sandbox::phones::Phones;
 use serde_json::json;
 
@@ -15,88 +12,34 @@ fn a_payment_is_acknowledged_then_paid_after_two_seconds() {
     let sent = world.now;
     let answer = world.pay("pv-1", PHONE, 1500).unwrap();
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        (
-            answer.json["ResponseCode"].as_str(),
-            answer.json["OriginatorConversationID"].as_str()
-        ),
-        (Some("0"), Some("pv-1"))
-    );
+    assert_eq!((answer.json["ResponseCode"].as_str(), answer.json["OriginatorConversationID"].as_str()), (Some("0"), Some("pv-1")));
     let conversation = answer.json["ConversationID"].as_str().unwrap();
-    assert!(
-        conversation.starts_with("AG_20260103_") && conversation.len() == 32,
-        "{conversation}"
-    );
-    assert_eq!(
-        world.phones.balance(PHONE),
-        0,
-        "the acknowledgement moves nothing"
-    );
+    assert!(conversation.starts_with("AG_20260103_") && conversation.len() == 32, "{conversation}");
+    assert_eq!(world.phones.balance(PHONE), 0, "the acknowledgement moves nothing");
 
     let calls = world.settle();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].request.uri(), RESULT_URL);
     assert_eq!(calls[0].at - sent, chrono::TimeDelta::seconds(2));
     let result = body(&calls[0])["Result"].clone();
-    assert_eq!(
-        (result["ResultType"].as_i64(), result["ResultCode"].as_i64()),
-        (Some(0), Some(0))
-    );
+    assert_eq!((result["ResultType"].as_i64(), result["ResultCode"].as_i64()), (Some(0), Some(0)));
     assert_eq!(result["ConversationID"], conversation);
     assert_eq!(parameter(&result, "TransactionAmount").unwrap(), 1500);
-    assert_eq!(
-        parameter(&result, "ReceiverPartyPublicName").unwrap(),
-        "254700000001 - TEST BORROWER"
-    );
-    assert_eq!(
-        parameter(&result, "TransactionCompletedDateTime").unwrap(),
-        "03.01.2026 14:05:01"
-    );
-    assert_eq!(
-        parameter(&result, "B2CUtilityAccountAvailableFunds").unwrap(),
-        998_500
-    );
-    assert_eq!(
-        parameter(&result, "B2CChargesPaidAccountAvailableFunds").unwrap(),
-        -5
-    );
+    assert_eq!(parameter(&result, "ReceiverPartyPublicName").unwrap(), "254700000001 - TEST BORROWER");
+    assert_eq!(parameter(&result, "TransactionCompletedDateTime").unwrap(), "03.01.2026 14:05:01");
+    assert_eq!(parameter(&result, "B2CUtilityAccountAvailableFunds").unwrap(), 998_500);
+    assert_eq!(parameter(&result, "B2CChargesPaidAccountAvailableFunds").unwrap(), -5);
     let receipt = result["TransactionID"].as_str().unwrap();
     assert_eq!(parameter(&result, "TransactionReceipt").unwrap(), receipt);
-    assert!(
-        receipt.starts_with("UA3") && receipt.len() == 10,
-        "{receipt}"
-    );
-    assert!(
-        receipt
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-    );
+    assert!(receipt.starts_with("UA3") && receipt.len() == 10, "{receipt}");
+    assert!(receipt.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()));
 
     let phone = world.phones.phone(PHONE).unwrap();
-    assert_eq!(
-        (
-            phone.balance_cents,
-            phone.received.len(),
-            phone.received[0].receipt.as_str()
-        ),
-        (150_000, 1, receipt)
-    );
-    assert!(phone.inbox[0].text.starts_with(&format!(
-        "{receipt} Confirmed. You have received Ksh1,500.00 from"
-    )));
+    assert_eq!((phone.balance_cents, phone.received.len(), phone.received[0].receipt.as_str()), (150_000, 1, receipt));
+    assert!(phone.inbox[0].text.starts_with(&format!("{receipt} Confirmed. You have received Ksh1,500.00 from")));
     let statement = world.sim.statement(SHORTCODE);
-    assert_eq!(
-        (
-            statement.len(),
-            statement[0].delta_cents,
-            statement[0].balance_cents
-        ),
-        (1, -150_000, 99_850_000)
-    );
-    assert_eq!(
-        world.sim.statement_of(SHORTCODE, Account::ChargesPaid)[0].delta_cents,
-        -500
-    );
+    assert_eq!((statement.len(), statement[0].delta_cents, statement[0].balance_cents), (1, -150_000, 99_850_000));
+    assert_eq!(world.sim.statement_of(SHORTCODE, Account::ChargesPaid)[0].delta_cents, -500);
     assert_eq!(world.sim.callbacks()[0].status, Some(200));
 }
 
@@ -104,12 +47,7 @@ fn a_payment_is_acknowledged_then_paid_after_two_seconds() {
 fn version_one_makes_an_id_of_its_own_and_never_recognises_a_repeat() {
     let mut world = World::plain();
     for _ in 0..2 {
-        let answer = world
-            .post(
-                "/mpesa/b2c/v1/paymentrequest",
-                &order("ignored", PHONE, 100),
-            )
-            .unwrap();
+        let answer = world.post("/mpesa/b2c/v1/paymentrequest", &order("ignored", PHONE, 100)).unwrap();
         assert_eq!(answer.status, 200);
         assert_ne!(answer.json["OriginatorConversationID"], "ignored");
     }
@@ -132,15 +70,8 @@ fn the_order_of_the_parameters_varies() {
     let mut orders = std::collections::BTreeSet::new();
     for index in 0..10 {
         let result = world.pay_and_settle(&format!("pv-{index}"), PHONE, 100);
-        let list = result["ResultParameters"]["ResultParameter"]
-            .as_array()
-            .unwrap()
-            .clone();
-        orders.insert(
-            list.iter()
-                .map(|pair| pair["Key"].to_string())
-                .collect::<String>(),
-        );
+        let list = result["ResultParameters"]["ResultParameter"].as_array().unwrap().clone();
+        orders.insert(list.iter().map(|pair| pair["Key"].to_string()).collect::<String>());
     }
     assert!(orders.len() > 5, "{}", orders.len());
 }
@@ -154,32 +85,17 @@ fn an_id_is_refused_for_ever_whatever_became_of_it() {
     world.wait(60);
     for id in ["pv-paid", "pv-failed", "pv-waiting"] {
         let answer = world.pay(id, PHONE, 100).unwrap();
-        assert_eq!(
-            (answer.status, answer.json["errorCode"].as_str()),
-            (500, Some("500.002.1001"))
-        );
-        assert!(
-            answer.json["errorMessage"]
-                .as_str()
-                .unwrap()
-                .starts_with("Duplicate OriginatorConversationID")
-        );
+        assert_eq!((answer.status, answer.json["errorCode"].as_str()), (500, Some("500.002.1001")));
+        assert!(answer.json["errorMessage"].as_str().unwrap().starts_with("Duplicate OriginatorConversationID"));
     }
     world.wait(300 * 24 * 3600);
     world.sign_in();
     assert_eq!(world.pay("pv-paid", PHONE, 100).unwrap().status, 500);
     world.settle();
-    assert_eq!(
-        world.phones.balance(PHONE),
-        20_000,
-        "pv-paid and pv-waiting, once each"
-    );
+    assert_eq!(world.phones.balance(PHONE), 20_000, "pv-paid and pv-waiting, once each");
     world.sim.options_mut().duplicate_as_200 = true;
     let answer = world.pay("pv-paid", PHONE, 100).unwrap();
-    assert_eq!(
-        (answer.status, answer.json["ResponseCode"].as_str()),
-        (200, Some("1"))
-    );
+    assert_eq!((answer.status, answer.json["ResponseCode"].as_str()), (200, Some("1")));
 }
 
 #[test]
@@ -190,10 +106,7 @@ fn the_worlds_own_rules_give_their_codes() {
     }
     phones.register_without_mpesa("254700000004");
     phones.set_balance("254700000003", 49_999_000);
-    let mut options = DarajaOptions {
-        loose_typing_per_mille: 0,
-        ..DarajaOptions::default()
-    };
+    let mut options = DarajaOptions { loose_typing_per_mille: 0, ..DarajaOptions::default() };
     options.shortcodes = vec![Shortcode::b2c("600111", "PAYMENT VAULT TEST", 60_000_000)];
     let mut world = World::plain();
     world.sim = pv_sandbox::daraja::DarajaSim::new(phones.clone(), 1, options);
@@ -208,12 +121,7 @@ fn the_worlds_own_rules_give_their_codes() {
         ("past the maximum balance", "254700000003", 11, 8),
         ("no M-Pesa on the line", "254700000004", 10, 2040),
         ("nobody has the number", "254700000005", 10, 2040),
-        (
-            "more than the utility account holds",
-            "254700000002",
-            100_001,
-            1,
-        ),
+        ("more than the utility account holds", "254700000002", 100_001, 1),
         ("all that is left", "254700000002", 100_000, 0),
     ];
     for (index, (why, number, shillings, code)) in cases.into_iter().enumerate() {
@@ -221,10 +129,7 @@ fn the_worlds_own_rules_give_their_codes() {
         assert_eq!(result["ResultCode"].as_i64(), Some(code), "{why}");
         if code != 0 {
             assert!(result["TransactionID"].as_str().unwrap().starts_with("UA3"));
-            assert_eq!(
-                world.sim.payment(&format!("pv-{index}")).unwrap().state,
-                PaymentState::NotPaid
-            );
+            assert_eq!(world.sim.payment(&format!("pv-{index}")).unwrap().state, PaymentState::NotPaid);
         }
     }
     assert_eq!(world.sim.balances(SHORTCODE).unwrap().utility_cents, 0);
@@ -233,23 +138,11 @@ fn the_worlds_own_rules_give_their_codes() {
 #[test]
 fn failures_share_the_days_placeholder_or_show_a_receipt_that_means_nothing() {
     let mut world = World::plain();
-    let shown: Vec<String> = (0..20)
-        .map(|index| {
-            world.pay_and_settle(&format!("pv-{index}"), "254700000904", 100)["TransactionID"]
-                .to_string()
-        })
-        .collect();
-    let placeholders = shown
-        .iter()
-        .filter(|id| id.as_str() == "\"UA30000000\"")
-        .count();
+    let shown: Vec<String> =
+        (0..20).map(|index| world.pay_and_settle(&format!("pv-{index}"), "254700000904", 100)["TransactionID"].to_string()).collect();
+    let placeholders = shown.iter().filter(|id| id.as_str() == "\"UA30000000\"").count();
     assert!((1..20).contains(&placeholders), "{shown:?}");
-    assert!(
-        world
-            .sim
-            .payments()
-            .all(|payment| payment.receipt.is_none())
-    );
+    assert!(world.sim.payments().all(|payment| payment.receipt.is_none()));
 }
 
 #[test]
@@ -260,10 +153,7 @@ fn an_ordinary_paybill_cannot_pay_and_an_operator_needs_the_role() {
     world.sim.add_shortcode(paybill);
     assert_eq!(world.pay_and_settle("pv-1", PHONE, 100)["ResultCode"], 2028);
     let mut weak = Shortcode::b2c("600111", "PAYER", 10_000_000);
-    weak.initiators = vec![Initiator {
-        may_pay: false,
-        ..Initiator::new("vaultapi", "Sandbox#2026")
-    }];
+    weak.initiators = vec![Initiator { may_pay: false, ..Initiator::new("vaultapi", "Sandbox#2026") }];
     world.sim.add_shortcode(weak);
     assert_eq!(world.pay_and_settle("pv-2", PHONE, 100)["ResultCode"], 21);
     assert_eq!(world.phones.balance(PHONE), 0);
@@ -277,30 +167,13 @@ fn wrong_credentials_end_in_2001_then_lock_the_operator_until_a_person_unlocks()
     for index in 0..5 {
         let mut request = order(&format!("pv-{index}"), PHONE, 100);
         request["SecurityCredential"] = json!(wrong);
-        assert_eq!(
-            world.post(B2C, &request).unwrap().status,
-            200,
-            "the acknowledgement does not look at it"
-        );
-        codes.push(
-            body(&world.settle()[0])["Result"]["ResultCode"]
-                .as_i64()
-                .unwrap(),
-        );
+        assert_eq!(world.post(B2C, &request).unwrap().status, 200, "the acknowledgement does not look at it");
+        codes.push(body(&world.settle()[0])["Result"]["ResultCode"].as_i64().unwrap());
     }
     assert_eq!(codes, [2001, 2001, 2001, 8006, 8006]);
-    assert_eq!(
-        world.pay_and_settle("pv-right", PHONE, 100)["ResultCode"],
-        8006
-    );
-    world
-        .sim
-        .reset_operator(SHORTCODE, "vaultapi", "Sandbox#2026")
-        .unwrap();
-    assert_eq!(
-        world.pay_and_settle("pv-unlocked", PHONE, 100)["ResultCode"],
-        0
-    );
+    assert_eq!(world.pay_and_settle("pv-right", PHONE, 100)["ResultCode"], 8006);
+    world.sim.reset_operator(SHORTCODE, "vaultapi", "Sandbox#2026").unwrap();
+    assert_eq!(world.pay_and_settle("pv-unlocked", PHONE, 100)["ResultCode"], 0);
     let mut request = order("pv-name", PHONE, 100);
     request["InitiatorName"] = json!("VaultApi");
     world.post(B2C, &request).unwrap();
@@ -364,10 +237,7 @@ fn the_portal_funds_pays_by_hand_and_sends_back() {
     world.pay_and_settle("pv-1", PHONE, 1500);
     let now = world.now;
     world.sim.fund(now, SHORTCODE, 500_000).unwrap();
-    world
-        .sim
-        .pay_by_hand(now, SHORTCODE, PHONE, 70_000)
-        .unwrap();
+    world.sim.pay_by_hand(now, SHORTCODE, PHONE, 70_000).unwrap();
     assert_eq!(world.phones.balance(PHONE), 220_000);
     let reversal = world.sim.send_back(now, "pv-1").unwrap();
     assert!(world.sim.send_back(now, "pv-1").is_err());
@@ -383,14 +253,8 @@ fn the_portal_funds_pays_by_hand_and_sends_back() {
         balance += line.delta_cents;
         assert_eq!(line.balance_cents, balance);
     }
-    assert_eq!(
-        world.sim.balances(SHORTCODE).unwrap().utility_cents,
-        balance
-    );
-    assert_eq!(
-        world.sim.payment("pv-1").unwrap().state,
-        PaymentState::SentBack
-    );
+    assert_eq!(world.sim.balances(SHORTCODE).unwrap().utility_cents, balance);
+    assert_eq!(world.sim.payment("pv-1").unwrap().state, PaymentState::SentBack);
     assert!(world.sim.fund(now, "1", 1).is_err());
     assert!(world.sim.fund(now, SHORTCODE, 0).is_err());
     assert!(world.sim.move_to_utility(now, SHORTCODE, 1).is_err());

@@ -25,8 +25,7 @@ struct Listener {
 
 impl Simulator for Listener {
     fn handle(&mut self, _now: DateTime<Utc>, request: &Request) -> Reply {
-        self.heard
-            .push(serde_json::from_slice(request.body()).unwrap_or(Value::Null));
+        self.heard.push(serde_json::from_slice(request.body()).unwrap_or(Value::Null));
         Reply::now(Response::new(Bytes::from_static(b"{\"ResultCode\":0}")))
     }
 
@@ -60,40 +59,18 @@ impl Running {
         let sim = Arc::new(Mutex::new(DarajaSim::new(Phones::new(), 1, options)));
         let listener = Arc::new(Mutex::new(Listener::default()));
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let stands = vec![
-            Stand::new("daraja", sim.clone(), free),
-            Stand::new("hooks", listener.clone(), free),
-        ];
+        let stands = vec![Stand::new("daraja", sim.clone(), free), Stand::new("hooks", listener.clone(), free)];
         // A clock that starts at a fixed moment and runs with the machine's monotonic one.
-        let (epoch, started): (DateTime<Utc>, _) =
-            ("2026-01-03T11:05:00Z".parse().unwrap(), Instant::now());
+        let (epoch, started): (DateTime<Utc>, _) = ("2026-01-03T11:05:00Z".parse().unwrap(), Instant::now());
         let now: Now = Arc::new(move || epoch + started.elapsed());
         let sandbox = Sandbox::start(stands, now).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut running = Self {
-            sandbox,
-            sim,
-            listener,
-            client,
-            token: String::new(),
-        };
+        let mut running = Self { sandbox, sim, listener, client, token: String::new() };
         let pair = BASE64_STANDARD.encode("sandbox-consumer-key:sandbox-consumer-secret");
-        let url = format!(
-            "{}/oauth/v1/generate?grant_type=client_credentials",
-            running.url("daraja")
-        );
-        let answer = running
-            .client
-            .get(url)
-            .header("authorization", format!("Basic {pair}"))
-            .send()
-            .await
-            .unwrap();
+        let url = format!("{}/oauth/v1/generate?grant_type=client_credentials", running.url("daraja"));
+        let answer = running.client.get(url).header("authorization", format!("Basic {pair}")).send().await.unwrap();
         let json: Value = answer.json().await.unwrap();
-        json["access_token"]
-            .as_str()
-            .unwrap()
-            .clone_into(&mut running.token);
+        json["access_token"].as_str().unwrap().clone_into(&mut running.token);
         running
     }
 
@@ -104,16 +81,12 @@ impl Running {
     fn order(&self, id: &str) -> Value {
         let mut body = order(id, PHONE, 100);
         body["ResultURL"] = Value::String(format!("{}/h/9f2c/b2c/result", self.url("hooks")));
-        body["QueueTimeOutURL"] =
-            Value::String(format!("{}/h/9f2c/b2c/timeout", self.url("hooks")));
+        body["QueueTimeOutURL"] = Value::String(format!("{}/h/9f2c/b2c/timeout", self.url("hooks")));
         body
     }
 
     async fn pay(&self, id: &str) -> reqwest::Result<reqwest::Response> {
-        let request = self
-            .client
-            .post(format!("{}{B2C}", self.url("daraja")))
-            .bearer_auth(&self.token);
+        let request = self.client.post(format!("{}{B2C}", self.url("daraja"))).bearer_auth(&self.token);
         request.json(&self.order(id)).send().await
     }
 
@@ -149,11 +122,7 @@ async fn a_payment_goes_through_real_sockets_and_its_callback_comes_back() {
 #[tokio::test]
 async fn a_dropped_connection_has_no_answer_and_the_payment_happens() {
     let running = Running::start().await;
-    running
-        .sim
-        .lock()
-        .unwrap()
-        .script("pv-1", vec![Fault::DroppedAfter]);
+    running.sim.lock().unwrap().script("pv-1", vec![Fault::DroppedAfter]);
     assert!(running.pay("pv-1").await.is_err());
     assert_eq!(running.heard(1).await[0]["Result"]["ResultCode"], 0);
     let repeat: Value = running.pay("pv-1").await.unwrap().json().await.unwrap();
@@ -163,11 +132,7 @@ async fn a_dropped_connection_has_no_answer_and_the_payment_happens() {
 #[tokio::test]
 async fn an_answer_waits_as_long_as_the_simulator_says() {
     let running = Running::start().await;
-    running
-        .sim
-        .lock()
-        .unwrap()
-        .script("pv-1", vec![Fault::Slow(Duration::from_millis(300))]);
+    running.sim.lock().unwrap().script("pv-1", vec![Fault::Slow(Duration::from_millis(300))]);
     let started = Instant::now();
     assert_eq!(running.pay("pv-1").await.unwrap().status(), 200);
     assert!(started.elapsed() >= Duration::from_millis(300));
@@ -180,10 +145,7 @@ async fn a_stopped_sandbox_listens_no_more() {
     let idle = tokio::net::TcpStream::connect(address).await.unwrap();
     let started = Instant::now();
     running.sandbox.stop().await;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "an idle connection does not hold it up"
-    );
+    assert!(started.elapsed() < Duration::from_secs(5), "an idle connection does not hold it up");
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     drop(idle);
 }
@@ -201,10 +163,7 @@ async fn a_taken_address_is_told() {
 #[tokio::test]
 async fn an_oversized_body_is_refused() {
     let running = Running::start().await;
-    let request = running
-        .client
-        .post(format!("{}/x", running.url("hooks")))
-        .body(vec![b' '; 2 * 1024 * 1024]);
+    let request = running.client.post(format!("{}/x", running.url("hooks"))).body(vec![b' '; 2 * 1024 * 1024]);
     // The refusal may overtake the body; then the client sees a broken pipe.
     if let Ok(answer) = request.send().await {
         assert_eq!(answer.status(), 413);

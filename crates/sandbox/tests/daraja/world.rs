@@ -19,8 +19,7 @@ pub const RESULT_URL: &str = "https://hooks.example.co.ke/h/9f2c/b2c/result";
 pub const TIMEOUT_URL: &str = "https://hooks.example.co.ke/h/9f2c/b2c/timeout";
 
 /// One ciphertext for all tests: sealing costs more than everything else here.
-pub static CREDENTIAL: LazyLock<String> =
-    LazyLock::new(|| encrypt_credential("Sandbox#2026").unwrap());
+pub static CREDENTIAL: LazyLock<String> = LazyLock::new(|| encrypt_credential("Sandbox#2026").unwrap());
 
 pub struct World {
     pub sim: DarajaSim,
@@ -42,51 +41,27 @@ impl World {
         phones.register(PHONE, "TEST BORROWER");
         let sim = DarajaSim::new(phones.clone(), seed, options);
         let now = "2026-01-03T11:05:00Z".parse().unwrap();
-        let mut world = Self {
-            sim,
-            phones,
-            now,
-            token: String::new(),
-            bodies: Vec::new(),
-        };
+        let mut world = Self { sim, phones, now, token: String::new(), bodies: Vec::new() };
         world.sign_in();
         world
     }
 
     /// Without loose typing, for tests that are not about it.
     pub fn plain() -> Self {
-        Self::new(
-            1,
-            DarajaOptions {
-                loose_typing_per_mille: 0,
-                ..DarajaOptions::default()
-            },
-        )
+        Self::new(1, DarajaOptions { loose_typing_per_mille: 0, ..DarajaOptions::default() })
     }
 
     pub fn sign_in(&mut self) {
         let pair = BASE64_STANDARD.encode("sandbox-consumer-key:sandbox-consumer-secret");
-        let answer = self
-            .oauth(
-                Some(&format!("Basic {pair}")),
-                "grant_type=client_credentials",
-            )
-            .unwrap();
-        answer.json["access_token"]
-            .as_str()
-            .unwrap_or_default()
-            .clone_into(&mut self.token);
+        let answer = self.oauth(Some(&format!("Basic {pair}")), "grant_type=client_credentials").unwrap();
+        answer.json["access_token"].as_str().unwrap_or_default().clone_into(&mut self.token);
     }
 
     pub fn oauth(&mut self, authorization: Option<&str>, query: &str) -> Option<Answer> {
         let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = format!("https://sandbox.example/oauth/v1/generate?{query}")
-            .parse()
-            .unwrap();
+        *request.uri_mut() = format!("https://sandbox.example/oauth/v1/generate?{query}").parse().unwrap();
         if let Some(value) = authorization {
-            request
-                .headers_mut()
-                .insert("authorization", value.parse().unwrap());
+            request.headers_mut().insert("authorization", value.parse().unwrap());
         }
         let reply = self.sim.handle(self.now, &request);
         self.read(reply)
@@ -97,24 +72,15 @@ impl World {
         self.bodies.push(response.body().to_vec());
         let text = String::from_utf8(response.body().to_vec()).unwrap();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Some(Answer {
-            status: response.status().as_u16(),
-            text,
-            json,
-        })
+        Some(Answer { status: response.status().as_u16(), text, json })
     }
 
     pub fn request(&self, path: &str, body: &Value) -> Request {
         let mut request = Request::new(Bytes::from(body.to_string()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = path.parse().unwrap();
-        request
-            .headers_mut()
-            .insert("content-type", "application/json".parse().unwrap());
-        request.headers_mut().insert(
-            "authorization",
-            format!("Bearer {}", self.token).parse().unwrap(),
-        );
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        request.headers_mut().insert("authorization", format!("Bearer {}", self.token).parse().unwrap());
         request
     }
 
@@ -207,12 +173,7 @@ pub fn body(delivery: &Delivery) -> Value {
 /// A result parameter by key, spaces in keys ignored.
 pub fn parameter(result: &Value, key: &str) -> Option<Value> {
     let found = &result["ResultParameters"]["ResultParameter"];
-    let list = found
-        .as_array()
-        .cloned()
-        .unwrap_or_else(|| vec![found.clone()]);
-    let mut same = list
-        .iter()
-        .filter(|pair| pair["Key"].as_str().unwrap_or_default().replace(' ', "") == key);
+    let list = found.as_array().cloned().unwrap_or_else(|| vec![found.clone()]);
+    let mut same = list.iter().filter(|pair| pair["Key"].as_str().unwrap_or_default().replace(' ', "") == key);
     same.next().map(|pair| pair["Value"].clone())
 }

@@ -20,24 +20,9 @@ fn course(profile: Profile, seed: u64) -> (Vec<Seen>, Vec<String>) {
         key_stuck: 80,
         parked: 80,
     };
-    let hooks = HookDials {
-        lost: 200,
-        doubled: 200,
-        before_commit: 300,
-        ..HookDials::default()
-    };
-    let mut world = World::with(MifosOptions {
-        profile,
-        seed,
-        hooks,
-        users: vec![UserOptions::integration("pv", "x")],
-        ..MifosOptions::default()
-    });
-    while world
-        .hook(&[("LOAN", "APPROVE"), ("LOAN", "DISBURSE")])
-        .status
-        != 200
-    {}
+    let hooks = HookDials { lost: 200, doubled: 200, before_commit: 300, ..HookDials::default() };
+    let mut world = World::with(MifosOptions { profile, seed, hooks, users: vec![UserOptions::integration("pv", "x")], ..MifosOptions::default() });
+    while world.hook(&[("LOAN", "APPROVE"), ("LOAN", "DISBURSE")]).status != 200 {}
     world.deliveries();
     world.sim.bank_mut().options_mut().dials = dials;
     let mut seen = Vec::new();
@@ -46,17 +31,8 @@ fn course(profile: Profile, seed: u64) -> (Vec<Seen>, Vec<String>) {
         let loan = world.approved();
         let body = world.disburse_body(&format!("d{turn}"));
         seen.push(world.get(&format!("/loans/{loan}")));
-        seen.push(world.post_keyed(
-            &format!("/loans/{loan}?command=disburse"),
-            &format!("k{turn}"),
-            &body,
-        ));
-        posted.extend(
-            world
-                .deliveries()
-                .into_iter()
-                .map(|delivery| format!("{} {} {}", delivery.id, delivery.at, delivery.what)),
-        );
+        seen.push(world.post_keyed(&format!("/loans/{loan}?command=disburse"), &format!("k{turn}"), &body));
+        posted.extend(world.deliveries().into_iter().map(|delivery| format!("{} {} {}", delivery.id, delivery.at, delivery.what)));
     }
     (seen, posted)
 }
@@ -73,27 +49,14 @@ fn the_same_seed_gives_the_same_course_and_another_seed_another() {
 fn whatever_the_dials_do_no_loan_of_a_simple_product_is_disbursed_twice() {
     for profile in BOTH {
         for seed in 0..5 {
-            let mut world = World::with(MifosOptions {
-                profile,
-                seed,
-                users: vec![UserOptions::integration("pv", "x")],
-                ..MifosOptions::default()
-            });
-            world.sim.bank_mut().options_mut().dials = Dials {
-                dropped_after: 400,
-                conflict: 200,
-                key_stuck: 200,
-                ..Dials::default()
-            };
+            let mut world = World::with(MifosOptions { profile, seed, users: vec![UserOptions::integration("pv", "x")], ..MifosOptions::default() });
+            world.sim.bank_mut().options_mut().dials = Dials { dropped_after: 400, conflict: 200, key_stuck: 200, ..Dials::default() };
             let loan = world.approved();
             for turn in 0..20 {
                 world.disburse(loan, &format!("d{turn}"));
             }
             let loan = world.sim.bank().loan(loan).unwrap();
-            assert_eq!(
-                (loan.disbursements().count(), loan.figures.disbursed),
-                (1, 1_500_000)
-            );
+            assert_eq!((loan.disbursements().count(), loan.figures.disbursed), (1, 1_500_000));
         }
     }
 }

@@ -20,13 +20,7 @@ fn a_new_hook_is_probed_with_a_get() {
         assert_eq!(world.hook(&[("LOAN", "APPROVE")]).status, 200);
         let probes = world.deliveries();
         assert_eq!(probes.len(), 1);
-        assert_eq!(
-            (
-                probes[0].request.method().as_str(),
-                probes[0].request.uri().path()
-            ),
-            ("GET", "/h/p7/3f9c1a/")
-        );
+        assert_eq!((probes[0].request.method().as_str(), probes[0].request.uri().path()), ("GET", "/h/p7/3f9c1a/"));
     }
 }
 
@@ -39,22 +33,10 @@ fn the_address_must_end_with_a_slash_and_fit_into_100_characters() {
         assert_eq!(status("https://pv.example/h/p7/"), 200);
         assert_eq!(status("https://pv.example"), 200, "a bare host is fine");
         let fits = format!("https://pv.example/{}/", "x".repeat(80));
-        assert_eq!(
-            (fits.len(), status(&fits), status(&format!("{fits}y/"))),
-            (100, 200, 403)
-        );
-        world
-            .sim
-            .bank_mut()
-            .options_mut()
-            .hooks
-            .unreachable
-            .insert("https://gone.example".to_owned());
+        assert_eq!((fits.len(), status(&fits), status(&format!("{fits}y/"))), (100, 200, 403));
+        world.sim.bank_mut().options_mut().hooks.unreachable.insert("https://gone.example".to_owned());
         let seen = world.post("/hooks", &hook_body("https://gone.example/h/"));
-        assert_eq!(
-            seen.verdict(),
-            (400, "validation.msg.hook.url.invalid".to_owned())
-        );
+        assert_eq!(seen.verdict(), (400, "validation.msg.hook.url.invalid".to_owned()));
     }
 }
 
@@ -67,35 +49,17 @@ fn other_mistakes_in_a_hook_have_their_codes() {
         change(&mut body);
         world.post("/hooks", &body).verdict()
     };
-    assert_eq!(
-        refused(&|body| body["events"] = json!([])),
-        (
-            400,
-            "validation.msg.hook.registered.events.cannot.be.empty".to_owned()
-        )
-    );
+    assert_eq!(refused(&|body| body["events"] = json!([])), (400, "validation.msg.hook.registered.events.cannot.be.empty".to_owned()));
     assert_eq!(
         refused(&|body| body["config"]["Content Type"] = json!("xml")),
-        (
-            400,
-            "validation.msg.hook.content.type.must.be.json.or.form".to_owned()
-        )
+        (400, "validation.msg.hook.content.type.must.be.json.or.form".to_owned())
     );
     assert_eq!(
         refused(&|body| body["config"] = json!({ "Content Type": "json" })),
-        (
-            400,
-            "validation.msg.hook.required.config.field.not.provided".to_owned()
-        )
+        (400, "validation.msg.hook.required.config.field.not.provided".to_owned())
     );
-    assert_eq!(
-        refused(&|body| body["name"] = json!("Pigeon")),
-        (404, "error.msg.template.not.found".to_owned())
-    );
-    assert_eq!(
-        refused(&|body| body["colour"] = json!("red")),
-        (400, "error.msg.parameter.unsupported".to_owned())
-    );
+    assert_eq!(refused(&|body| body["name"] = json!("Pigeon")), (404, "error.msg.template.not.found".to_owned()));
+    assert_eq!(refused(&|body| body["colour"] = json!("red")), (400, "error.msg.parameter.unsupported".to_owned()));
 }
 
 #[test]
@@ -107,30 +71,13 @@ fn a_hook_is_inactive_unless_told_and_an_update_wakes_it() {
         let id = world.post("/hooks", &body).body["resourceId"].clone();
         world.approved();
         assert!(world.posts().is_empty());
-        let seen = world.call(
-            "PUT",
-            &format!("/hooks/{id}"),
-            &[("content-type", "application/json")],
-            r#"{"isActive":true}"#,
-        );
-        assert_eq!(
-            seen.body,
-            json!({ "resourceId": id, "changes": { "isActive": true } })
-        );
+        let seen = world.call("PUT", &format!("/hooks/{id}"), &[("content-type", "application/json")], r#"{"isActive":true}"#);
+        assert_eq!(seen.body, json!({ "resourceId": id, "changes": { "isActive": true } }));
         world.approved();
         assert_eq!(world.posts().len(), 1);
         let read = world.get(&format!("/hooks/{id}")).body;
-        assert_eq!(
-            read["config"][1],
-            json!({ "fieldName": "Payload URL", "fieldValue": "https://pv.example/h/" }),
-            "an array on read"
-        );
-        assert_eq!(
-            world
-                .call("DELETE", &format!("/hooks/{id}"), &[], "")
-                .status,
-            200
-        );
+        assert_eq!(read["config"][1], json!({ "fieldName": "Payload URL", "fieldValue": "https://pv.example/h/" }), "an array on read");
+        assert_eq!(world.call("DELETE", &format!("/hooks/{id}"), &[], "").status, 200);
         world.approved();
         assert!(world.posts().is_empty());
         assert_eq!(world.get("/hooks").body, json!([]));
@@ -148,58 +95,22 @@ fn an_approval_is_posted_as_the_contract_shows() {
         let posts = world.posts();
         let (delivery, body) = &posts[0];
         assert_eq!(posts.len(), 1);
-        let header = |name: &str| {
-            delivery
-                .request
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-                .to_owned()
-        };
-        assert_eq!(
-            delivery.request.uri().to_string(),
-            "https://pv.example.co.ke/h/p7/3f9c1a/"
-        );
+        let header = |name: &str| delivery.request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        assert_eq!(delivery.request.uri().to_string(), "https://pv.example.co.ke/h/p7/3f9c1a/");
         assert_eq!(header("content-type"), "application/json; charset=UTF-8");
-        assert_eq!(
-            (header("x-fineract-entity"), header("x-fineract-action")),
-            ("LOAN".to_owned(), "APPROVE".to_owned())
-        );
+        assert_eq!((header("x-fineract-entity"), header("x-fineract-action")), ("LOAN".to_owned(), "APPROVE".to_owned()));
         assert_eq!(header("fineract-platform-tenantid"), "default");
+        assert_eq!(header("x-fineract-endpoint"), "https://mifos.example/fineract-provider/api/v1/");
         assert_eq!(
-            header("x-fineract-endpoint"),
-            "https://mifos.example/fineract-provider/api/v1/"
-        );
-        assert_eq!(
-            (
-                body["createdBy"].clone(),
-                body["createdByName"].clone(),
-                body["createdByFullName"].clone()
-            ),
+            (body["createdBy"].clone(), body["createdByName"].clone(), body["createdByFullName"].clone()),
             (json!(7), json!("peter"), json!("Peter Mwangi"))
         );
-        assert_eq!(
-            (body["officeId"].clone(), body["clientId"].clone()),
-            (json!(2), json!(world.client))
-        );
-        assert_eq!(
-            (
-                body["response"]["loanId"].clone(),
-                body["response"].get("officeId")
-            ),
-            (json!(loan), None)
-        );
-        assert_eq!(
-            body["response"]["changes"]["approvedOnDate"],
-            "20 November 2026"
-        );
+        assert_eq!((body["officeId"].clone(), body["clientId"].clone()), (json!(2), json!(world.client)));
+        assert_eq!((body["response"]["loanId"].clone(), body["response"].get("officeId")), (json!(loan), None));
+        assert_eq!(body["response"]["changes"]["approvedOnDate"], "20 November 2026");
         assert_eq!(body["timestamp"], "2026-11-20T05:00:00.000000Z");
         let raw = String::from_utf8_lossy(delivery.request.body()).into_owned();
-        assert!(
-            raw.contains("\"approvedLoanAmount\":15000.0,"),
-            "every number of the request became a double: {raw}"
-        );
+        assert!(raw.contains("\"approvedLoanAmount\":15000.0,"), "every number of the request became a double: {raw}");
         assert!(body.get("status").is_none());
     }
 }
@@ -207,16 +118,10 @@ fn an_approval_is_posted_as_the_contract_shows() {
 #[test]
 fn a_query_in_the_address_is_dropped() {
     let mut world = World::new(Profile::V1_14);
-    world.post(
-        "/hooks",
-        &hook_body("https://user:pw@pv.example/h/?secret=1"),
-    );
+    world.post("/hooks", &hook_body("https://user:pw@pv.example/h/?secret=1"));
     world.deliveries();
     world.approved();
-    assert_eq!(
-        world.posts()[0].0.request.uri().to_string(),
-        "https://pv.example/h/"
-    );
+    assert_eq!(world.posts()[0].0.request.uri().to_string(), "https://pv.example/h/");
 }
 
 #[test]
@@ -228,14 +133,8 @@ fn our_own_commands_fire_too_and_name_us() {
         let loan = world.approved();
         let resource = world.disburse(loan, "d").body["resourceId"].clone();
         let posts = world.posts();
-        assert_eq!(
-            (posts.len(), posts[0].1["createdByName"].clone()),
-            (1, json!("pv"))
-        );
-        assert_eq!(
-            posts[0].1["response"]["resourceId"], resource,
-            "the transaction on 1.8, the loan on 1.9+"
-        );
+        assert_eq!((posts.len(), posts[0].1["createdByName"].clone()), (1, json!("pv")));
+        assert_eq!(posts[0].1["response"]["resourceId"], resource, "the transaction on 1.8, the loan on 1.9+");
         world.repay(loan, 100, "r");
         assert_eq!(world.posts().len(), 1);
     }
@@ -252,25 +151,11 @@ fn a_refused_command_fires_in_the_form_of_the_release() {
         assert_eq!(world.disburse(loan, "d").status, 400);
     }
     let event = old.posts().remove(0).1;
-    assert_eq!(
-        (
-            event["status"].clone(),
-            event["response"]["statusCode"].clone()
-        ),
-        (json!("Exception"), json!(400))
-    );
+    assert_eq!((event["status"].clone(), event["response"]["statusCode"].clone()), (json!("Exception"), json!(400)));
     assert!(event["response"].get("loanId").is_none() && event.get("officeId").is_none());
     let event = new.posts().remove(0).1;
-    assert!(
-        event.get("status").is_none()
-            && event.get("response").is_none()
-            && event.get("officeId").is_none()
-            && event.get("clientId").is_none()
-    );
-    assert_eq!(
-        event["request"]["transactionAmount"].as_f64(),
-        Some(15000.0)
-    );
+    assert!(event.get("status").is_none() && event.get("response").is_none() && event.get("officeId").is_none() && event.get("clientId").is_none());
+    assert_eq!(event["request"]["transactionAmount"].as_f64(), Some(15000.0));
 }
 
 #[test]
@@ -284,11 +169,7 @@ fn a_parked_command_fires_only_on_the_new_line() {
         world.disburse(loan, "d");
         let posts = world.posts();
         assert_eq!(posts.len(), events);
-        assert!(
-            posts
-                .iter()
-                .all(|(_, event)| event.get("response").is_none())
-        );
+        assert!(posts.iter().all(|(_, event)| event.get("response").is_none()));
     }
 }
 
@@ -298,16 +179,9 @@ fn a_retry_inside_the_server_fires_a_failure_and_then_the_success() {
     world.hook(&[("LOAN", "DISBURSE")]);
     world.deliveries();
     let loan = world.approved();
-    world
-        .sim
-        .bank_mut()
-        .script_loan(loan, [Fault::RetriedInside]);
+    world.sim.bank_mut().script_loan(loan, [Fault::RetriedInside]);
     assert_eq!(world.disburse(loan, "d").status, 200);
-    let mut forms: Vec<bool> = world
-        .posts()
-        .iter()
-        .map(|(_, event)| event.get("response").is_some())
-        .collect();
+    let mut forms: Vec<bool> = world.posts().iter().map(|(_, event)| event.get("response").is_some()).collect();
     forms.sort_unstable();
     assert_eq!(forms, [false, true]);
 }
@@ -341,11 +215,7 @@ fn dials_lose_double_and_reorder_events() {
     world.sim.bank_mut().options_mut().hooks.doubled = 0;
     world.sim.bank_mut().options_mut().hooks.longest = Duration::from_secs(20);
     let sent: Vec<u64> = (0..12).map(|_| world.approved()).collect();
-    let arrived: Vec<u64> = world
-        .posts()
-        .iter()
-        .filter_map(|(_, event)| event["response"]["loanId"].as_u64())
-        .collect();
+    let arrived: Vec<u64> = world.posts().iter().filter_map(|(_, event)| event["response"]["loanId"].as_u64()).collect();
     let mut sorted = arrived.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, sent);
@@ -363,32 +233,16 @@ fn before_the_commit_the_hook_is_there_and_the_loan_still_reads_as_submitted() {
     let posts = world.posts();
     assert!(posts[0].0.at < world.now + lag);
     world.now = posts[0].0.at;
-    assert_eq!(
-        world.get(&format!("/loans/{loan}")).body["status"]["id"],
-        100
-    );
-    assert_eq!(
-        world.get("/loans?sqlSearch=l.loan_status_id%3D200").body["totalFilteredRecords"],
-        0
-    );
+    assert_eq!(world.get(&format!("/loans/{loan}")).body["status"]["id"], 100);
+    assert_eq!(world.get("/loans?sqlSearch=l.loan_status_id%3D200").body["totalFilteredRecords"], 0);
     world.now += lag;
-    assert_eq!(
-        world.get(&format!("/loans/{loan}")).body["status"]["id"],
-        200
-    );
-    assert!(
-        world.disburse(loan, "d").delay >= lag,
-        "the caller is answered after the commit"
-    );
+    assert_eq!(world.get(&format!("/loans/{loan}")).body["status"]["id"], 200);
+    assert!(world.disburse(loan, "d").delay >= lag, "the caller is answered after the commit");
 
     let mut new = World::new(Profile::V1_14);
     new.sim.bank_mut().options_mut().hooks.before_commit = 1000;
     let loan = new.approved();
-    assert_eq!(
-        new.get(&format!("/loans/{loan}")).body["status"]["id"],
-        200,
-        "1.14 posts after the commit"
-    );
+    assert_eq!(new.get(&format!("/loans/{loan}")).body["status"]["id"], 200, "1.14 posts after the commit");
 }
 
 #[test]
@@ -408,11 +262,7 @@ fn a_command_that_meets_an_open_commit_is_answered_after_it() {
 #[test]
 fn hooks_of_two_tenants_leave_under_their_own_names_and_numbers() {
     let mut world = World::new(Profile::V1_14);
-    let second = MifosOptions {
-        tenant: "second".to_owned(),
-        users: vec![UserOptions::integration("pv", "s3cret")],
-        ..MifosOptions::default()
-    };
+    let second = MifosOptions { tenant: "second".to_owned(), users: vec![UserOptions::integration("pv", "s3cret")], ..MifosOptions::default() };
     world.sim.add_tenant(second);
     world.hook(&[("LOAN", "APPROVE")]);
     world.tenant = Some("second".to_owned());
@@ -421,15 +271,7 @@ fn hooks_of_two_tenants_leave_under_their_own_names_and_numbers() {
     assert_eq!(probes.len(), 2);
     assert_ne!(probes[0].id, probes[1].id);
     world.approved();
-    let tenants: Vec<String> = world
-        .posts()
-        .iter()
-        .map(|(delivery, _)| {
-            delivery.request.headers()["fineract-platform-tenantid"]
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
-        .collect();
+    let tenants: Vec<String> =
+        world.posts().iter().map(|(delivery, _)| delivery.request.headers()["fineract-platform-tenantid"].to_str().unwrap().to_owned()).collect();
     assert_eq!(tenants, ["default"], "the approval was in the first tenant");
 }

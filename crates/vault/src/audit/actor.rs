@@ -43,9 +43,7 @@ impl FromStr for Environment {
         match text {
             "sandbox" => Ok(Self::Sandbox),
             "production" => Ok(Self::Production),
-            _ => Err(VaultError::Broken(
-                "the environment is neither sandbox nor production".into(),
-            )),
+            _ => Err(VaultError::Broken("the environment is neither sandbox nor production".into())),
         }
     }
 }
@@ -145,16 +143,8 @@ impl Actor {
         if self.may(permission) {
             return Ok(());
         }
-        let detail = format!(
-            "This needs the permission {permission}, which the role {} does not have.",
-            self.role
-        );
-        Err(Box::new(Problem::refused(
-            "not_permitted",
-            403,
-            detail,
-            "Ask an administrator, or use a key with another role.",
-        )))
+        let detail = format!("This needs the permission {permission}, which the role {} does not have.", self.role);
+        Err(Box::new(Problem::refused("not_permitted", 403, detail, "Ask an administrator, or use a key with another role.")))
     }
 
     /// Refuses (403) when he is not of the platform or may not.
@@ -164,12 +154,7 @@ impl Actor {
             return Ok(());
         }
         let detail = "This is done by the platform's own staff.";
-        Err(Box::new(Problem::refused(
-            "not_permitted",
-            403,
-            detail,
-            "Ask the operator of the platform.",
-        )))
+        Err(Box::new(Problem::refused("not_permitted", 403, detail, "Ask the operator of the platform.")))
     }
 
     /// The partner a command is about. A partner's actor implies its partner and may name no other (404, as if there were none);
@@ -180,20 +165,13 @@ impl Actor {
             (Some(own), Some(named)) if own == named => Ok(own),
             (Some(_), Some(_)) => Err(Box::new(Problem::not_found("partner"))),
             (None, Some(named)) => Ok(named),
-            (None, None) => Err(Box::new(Problem::invalid(
-                "/partner_id",
-                "Name the partner: this key belongs to the platform.",
-            ))),
+            (None, None) => Err(Box::new(Problem::invalid("/partner_id", "Name the partner: this key belongs to the platform."))),
         }
     }
 
     /// How he stands in `audit_log.actor`, `created_by`, `set_by`: `platform/key:{id} {name}` or `partner/user:{id} {name}`.
     pub fn label(&self) -> String {
-        let side = if self.is_platform() {
-            PLATFORM_SIDE
-        } else {
-            "partner/"
-        };
+        let side = if self.is_platform() { PLATFORM_SIDE } else { "partner/" };
         if self.id.is_nil() {
             return format!("{side}{}:{}", self.kind.as_str(), self.name);
         }
@@ -249,18 +227,9 @@ mod tests {
         let actor = of_partner(own.uuid());
         assert_eq!(actor.partner_for(None), Ok(own));
         assert_eq!(actor.partner_for(Some(own)), Ok(own));
-        assert_eq!(
-            actor
-                .partner_for(Some(PartnerId(Uuid::from_u128(2))))
-                .unwrap_err()
-                .status,
-            404
-        );
+        assert_eq!(actor.partner_for(Some(PartnerId(Uuid::from_u128(2)))).unwrap_err().status, 404);
         let platform = Actor::operator("root", Environment::Sandbox);
-        assert_eq!(
-            platform.partner_for(None).unwrap_err().pointer.as_deref(),
-            Some("/partner_id")
-        );
+        assert_eq!(platform.partner_for(None).unwrap_err().pointer.as_deref(), Some("/partner_id"));
     }
 
     #[test]
@@ -268,26 +237,14 @@ mod tests {
         let mut actor = of_partner(Uuid::from_u128(1));
         actor.name = "platform/key".into();
         assert!(!label_is_platform(&actor.label()));
-        assert!(label_is_platform(
-            &Actor::system("platform", Environment::Sandbox).label()
-        ));
+        assert!(label_is_platform(&Actor::system("platform", Environment::Sandbox).label()));
     }
 
     #[test]
     fn only_the_platform_passes_the_platforms_door() {
         let mut actor = of_partner(Uuid::from_u128(1));
         actor.permissions.insert(Permission::PartnersWrite);
-        assert_eq!(
-            actor
-                .require_platform(Permission::PartnersWrite)
-                .unwrap_err()
-                .status,
-            403
-        );
-        assert!(
-            Actor::operator("root", Environment::Sandbox)
-                .require_platform(Permission::PartnersWrite)
-                .is_ok()
-        );
+        assert_eq!(actor.require_platform(Permission::PartnersWrite).unwrap_err().status, 403);
+        assert!(Actor::operator("root", Environment::Sandbox).require_platform(Permission::PartnersWrite).is_ok());
     }
 }

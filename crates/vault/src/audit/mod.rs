@@ -37,17 +37,8 @@ pub struct AuditEntry {
 
 impl AuditEntry {
     /// Something done to a row of a partner, or of the platform.
-    pub fn of(
-        partner: Option<PartnerId>,
-        action: &'static str,
-        subject: impl std::fmt::Display,
-    ) -> Self {
-        Self {
-            partner,
-            action,
-            subject: Some(subject.to_string()),
-            ..Self::default()
-        }
+    pub fn of(partner: Option<PartnerId>, action: &'static str, subject: impl std::fmt::Display) -> Self {
+        Self { partner, action, subject: Some(subject.to_string()), ..Self::default() }
     }
 
     /// With the reason.
@@ -59,11 +50,7 @@ impl AuditEntry {
 
     /// With what changed. A value that is no JSON is left out: the entry itself is what must not be lost.
     #[must_use]
-    pub fn change(
-        mut self,
-        before: Option<&impl Serialize>,
-        after: Option<&impl Serialize>,
-    ) -> Self {
+    pub fn change(mut self, before: Option<&impl Serialize>, after: Option<&impl Serialize>) -> Self {
         self.before = before.and_then(|value| serde_json::to_value(value).ok());
         self.after = after.and_then(|value| serde_json::to_value(value).ok());
         self
@@ -71,39 +58,22 @@ impl AuditEntry {
 }
 
 /// Writes one entry inside the caller's transaction.
-pub async fn record_in_tx(
-    conn: &mut PgConnection,
-    engine: &Engine,
-    actor: &Actor,
-    entry: AuditEntry,
-) -> Result<(), VaultError> {
+pub async fn record_in_tx(conn: &mut PgConnection, engine: &Engine, actor: &Actor, entry: AuditEntry) -> Result<(), VaultError> {
     record_all_in_tx(conn, engine, actor, &[entry]).await
 }
 
 /// Writes many entries inside the caller's transaction, in one statement.
-pub async fn record_all_in_tx(
-    conn: &mut PgConnection,
-    engine: &Engine,
-    actor: &Actor,
-    entries: &[AuditEntry],
-) -> Result<(), VaultError> {
+pub async fn record_all_in_tx(conn: &mut PgConnection, engine: &Engine, actor: &Actor, entries: &[AuditEntry]) -> Result<(), VaultError> {
     if entries.is_empty() {
         return Ok(());
     }
     let ids: Vec<Uuid> = entries.iter().map(|_| engine.id()).collect();
-    let partners: Vec<Option<Uuid>> = entries
-        .iter()
-        .map(|e| e.partner.map(PartnerId::uuid))
-        .collect();
+    let partners: Vec<Option<Uuid>> = entries.iter().map(|e| e.partner.map(PartnerId::uuid)).collect();
     let actions: Vec<&str> = entries.iter().map(|e| e.action).collect();
     let subjects: Vec<Option<&str>> = entries.iter().map(|e| e.subject.as_deref()).collect();
     let reasons: Vec<Option<&str>> = entries.iter().map(|e| e.reason.as_deref()).collect();
-    let before: Vec<Option<Json<&Value>>> = entries
-        .iter()
-        .map(|e| e.before.as_ref().map(Json))
-        .collect();
-    let after: Vec<Option<Json<&Value>>> =
-        entries.iter().map(|e| e.after.as_ref().map(Json)).collect();
+    let before: Vec<Option<Json<&Value>>> = entries.iter().map(|e| e.before.as_ref().map(Json)).collect();
+    let after: Vec<Option<Json<&Value>>> = entries.iter().map(|e| e.after.as_ref().map(Json)).collect();
     sqlx::query(
         "insert into audit_log (id, partner_id, at, actor, action, subject, reason, before, after, request_id, address)
          select e.id, e.partner_id, $8, $9, e.action, e.subject, e.reason, e.before, e.after, $10, $11
@@ -154,12 +124,7 @@ pub struct AuditRow {
 }
 
 /// The trail, newest first, before the cursor. A partner's actor sees its partner's rows (row-level security).
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<AuditRow>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, before: Option<Uuid>, limit: i64) -> Result<Vec<AuditRow>, VaultError> {
     actor.require(Permission::AuditRead)?;
     let mut tx = actor.begin(engine).await?;
     let rows = sqlx::query_as(

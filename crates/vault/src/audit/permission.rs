@@ -73,10 +73,7 @@ impl Permission {
 
     /// The known ones among these words.
     pub fn known<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<Self> {
-        words
-            .into_iter()
-            .filter_map(|word| word.parse().ok())
-            .collect()
+        words.into_iter().filter_map(|word| word.parse().ok()).collect()
     }
 }
 
@@ -89,11 +86,7 @@ impl FromStr for Permission {
     type Err = NoSuchPermission;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|p| p.as_str() == word)
-            .ok_or(NoSuchPermission)
+        Self::ALL.iter().copied().find(|p| p.as_str() == word).ok_or(NoSuchPermission)
     }
 }
 
@@ -111,9 +104,7 @@ impl Serialize for Permission {
 
 impl<'de> Deserialize<'de> for Permission {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -126,10 +117,7 @@ mod tests {
         for permission in Permission::ALL {
             assert_eq!(permission.as_str().parse::<Permission>(), Ok(*permission));
         }
-        assert_eq!(
-            "partners.delete".parse::<Permission>(),
-            Err(NoSuchPermission)
-        );
+        assert_eq!("partners.delete".parse::<Permission>(), Err(NoSuchPermission));
     }
 
     #[test]
@@ -142,15 +130,8 @@ mod tests {
     #[test]
     fn the_migration_and_this_list_name_the_same_permissions() {
         let sql = include_str!("../../../../migrations/0001_foundation.up.sql");
-        let admin = sql
-            .lines()
-            .find(|line| line.contains("('platform_admin', array["))
-            .unwrap();
-        let list = admin
-            .split_once('[')
-            .and_then(|(_, rest)| rest.split_once(']'))
-            .unwrap()
-            .0;
+        let admin = sql.lines().find(|line| line.contains("('platform_admin', array[")).unwrap();
+        let list = admin.split_once('[').and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
         let granted = Permission::known(list.split(',').map(|word| word.trim().trim_matches('\'')));
         assert_eq!(granted, Permission::ALL.iter().copied().collect());
         assert_eq!(list.split(',').count(), Permission::ALL.len());

@@ -97,7 +97,7 @@ pub enum Event {
     /// The core answered.
     Answered(BookingMeaning),
     /// The loan was read back, with its disbursements.
-    ReadBack(CoreLoan),
+    ReadBack(Box<CoreLoan>),
     /// It could not be read back.
     Unreadable(String),
 }

@@ -68,7 +68,8 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
 
 async fn claim(engine: &Engine) -> Result<(Vec<Row>, BTreeMap<CoreId, CoreSettings>), VaultError> {
     let mut tx = engine.begin().await?;
-    let mut rows = store::claim_in_tx(tx.conn(), engine.only_partners.as_deref(), engine.now(), engine.in_(engine.limits.lease), engine.limits.batch).await?;
+    let mut rows =
+        store::claim_in_tx(tx.conn(), engine.only_partners.as_deref(), engine.now(), engine.in_(engine.limits.lease), engine.limits.batch).await?;
     if rows.is_empty() {
         return Ok((rows, BTreeMap::new()));
     }
@@ -96,9 +97,9 @@ async fn look<'a>(engine: &Engine, row: Row, link: Option<&'a CoreSettings>) -> 
     };
     match engine.core.loan(&settings.link, &row.loan_id, true).await {
         Ok(loan) => {
-            let (after, _) = machine::decide(&row.machine()?, &Event::ReadBack(loan.clone()), &pace(engine), engine.now());
+            let (after, _) = machine::decide(&row.machine()?, &Event::ReadBack(Box::new(loan.clone())), &pace(engine), engine.now());
             let approved_on = loan.approved_on;
-            done.events.push(Event::ReadBack(loan));
+            done.events.push(Event::ReadBack(Box::new(loan)));
             if after.state != State::Due || row.state == State::Parked.as_str() {
                 return Ok(Visit { row, done, order: None });
             }
@@ -155,7 +156,7 @@ async fn book(engine: &Engine, row: Row, mut done: Done, settings: &CoreSettings
     done.events.push(Event::Answered(answer.meaning));
     if look_again {
         match engine.core.loan(&settings.link, &row.loan_id, true).await {
-            Ok(loan) => done.events.push(Event::ReadBack(loan)),
+            Ok(loan) => done.events.push(Event::ReadBack(Box::new(loan))),
             Err(CoreError::Crashed) => return Err(VaultError::Crashed),
             Err(error) => done.events.push(Event::Unreadable(error.to_string())),
         }
@@ -188,9 +189,9 @@ pub(crate) async fn tenant_day(engine: &Engine, settings: &CoreSettings) -> Resu
     }
     match engine.core.business_date(&settings.link).await {
         Ok(Some(day)) => Ok(day),
-        Ok(None) => Ok(calendar),
         Err(CoreError::Crashed) => Err(VaultError::Crashed),
-        Err(_) => Ok(calendar),
+        // None is kept, or it cannot be read now.
+        Ok(None) | Err(_) => Ok(calendar),
     }
 }
 
@@ -203,7 +204,8 @@ async fn write(engine: &Engine, done: Vec<Done>) -> Result<(), VaultError> {
     let mut tx = engine.begin().await?;
     // Canonical order: disbursements before their bookings.
     let ids: Vec<Uuid> = done.iter().map(|d| d.id).collect();
-    let disbursements: BTreeMap<Uuid, disbursement_store::Row> = disbursement_store::lock_in_tx(tx.conn(), &ids).await?.into_iter().map(|d| (d.id, d)).collect();
+    let disbursements: BTreeMap<Uuid, disbursement_store::Row> =
+        disbursement_store::lock_in_tx(tx.conn(), &ids).await?.into_iter().map(|d| (d.id, d)).collect();
     let claimed: Vec<(Uuid, i64)> = done.iter().map(|d| (d.id, d.fence)).collect();
     let mut rows = store::lock_in_tx(tx.conn(), &claimed).await?;
     let mut by_id: BTreeMap<Uuid, Done> = done.into_iter().map(|d| (d.id, d)).collect();
@@ -237,7 +239,14 @@ struct Batch {
 }
 
 fn hear(engine: &Engine, row: &mut Row, d: &disbursement_store::Row, done: Done, now: DateTime<Utc>, batch: &mut Batch) -> Result<(), VaultError> {
-    let line = |what: String, detail: Option<String>| Line { partner: row.partner_id, disbursement: row.disbursement_id, lane: "Mifos X", what, detail, message: None };
+    let line = |what: String, detail: Option<String>| Line {
+        partner: row.partner_id,
+        disbursement: row.disbursement_id,
+        lane: "Mifos X",
+        what,
+        detail,
+        message: None,
+    };
     let mut lines = Vec::new();
     let mut booking = row.machine()?;
     for event in &done.events {
@@ -247,7 +256,10 @@ fn hear(engine: &Engine, row: &mut Row, d: &disbursement_store::Row, done: Done,
             lines.push(line(format!("booking sent: {}", spoken(meaning)), after.last_error.clone()));
         }
         if before != after.state && after.state.is_final() {
-            lines.push(line(format!("booking {}, transaction {}", after.state.as_str(), after.transaction_id.as_deref().unwrap_or("none")), after.outcome.clone()));
+            lines.push(line(
+                format!("booking {}, transaction {}", after.state.as_str(), after.transaction_id.as_deref().unwrap_or("none")),
+                after.outcome.clone(),
+            ));
         }
         booking = after;
         for effect in effects {

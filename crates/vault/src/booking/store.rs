@@ -78,7 +78,8 @@ impl Row {
     /// As the machine sees it.
     pub fn machine(&self) -> Result<Booking, VaultError> {
         Ok(Booking {
-            state: State::parse(&self.state).ok_or_else(|| VaultError::Broken(format!("booking {} has state {}", self.disbursement_id, self.state)))?,
+            state: State::parse(&self.state)
+                .ok_or_else(|| VaultError::Broken(format!("booking {} has state {}", self.disbursement_id, self.state)))?,
             gross: Money::from_minor(self.gross_minor),
             receipt: self.receipt.clone(),
             external_id: self.external_id.clone(),
@@ -124,12 +125,21 @@ pub async fn insert_in_tx(conn: &mut PgConnection, rows: &[Row]) -> Result<(), V
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query("insert into bookings select x.* from jsonb_populate_recordset(null::bookings, $1) x on conflict do nothing").bind(Json(rows)).execute(conn).await?;
+    sqlx::query("insert into bookings select x.* from jsonb_populate_recordset(null::bookings, $1) x on conflict do nothing")
+        .bind(Json(rows))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 /// Claims due bookings. Index: `bookings_due`.
-pub async fn claim_in_tx(conn: &mut PgConnection, partners: Option<&[Uuid]>, now: DateTime<Utc>, lease: DateTime<Utc>, limit: i64) -> Result<Vec<Row>, VaultError> {
+pub async fn claim_in_tx(
+    conn: &mut PgConnection,
+    partners: Option<&[Uuid]>,
+    now: DateTime<Utc>,
+    lease: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Row>, VaultError> {
     Ok(sqlx::query_as(
         "with due as (
              select disbursement_id from bookings where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))

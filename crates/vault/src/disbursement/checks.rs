@@ -246,7 +246,8 @@ fn read_order(f: &Facts<'_>) -> Result<Order, Outcome> {
             let client = c.client.ok_or_else(|| hold("no_client", "The loan names no single client."))?;
             let text = client.mobile.as_deref().map(str::trim).filter(|t| !t.is_empty());
             let text = text.ok_or_else(|| refuse("refused_phone", "The client has no mobile number in the core."))?;
-            let msisdn = Msisdn::parse(text).map_err(|_| refuse("refused_phone", "The client's mobile number in the core is not a Kenyan mobile number."))?;
+            let msisdn =
+                Msisdn::parse(text).map_err(|_| refuse("refused_phone", "The client's mobile number in the core is not a Kenyan mobile number."))?;
             if let Some(claimed) = c.claimed {
                 webhook_differs(f, c, claimed, msisdn)?;
             }
@@ -258,9 +259,18 @@ fn read_order(f: &Facts<'_>) -> Result<Order, Outcome> {
 fn core_says(f: &Facts<'_>, c: &FromCore<'_>) -> Result<(), Outcome> {
     match c.loan.status {
         LoanStatus::Approved => {}
-        LoanStatus::PendingApproval => return Err(Outcome::CallOff { reason: "approval_undone", detail: "The loan is not approved any more.".into() }),
-        LoanStatus::Disbursed(_) => return Err(Outcome::CallOff { reason: "already_disbursed", detail: "The core shows the loan as disbursed already; nothing was paid by us.".into() }),
-        LoanStatus::Ended(_) => return Err(Outcome::CallOff { reason: "ended_in_core", detail: "The loan was rejected or withdrawn in the core.".into() }),
+        LoanStatus::PendingApproval => {
+            return Err(Outcome::CallOff { reason: "approval_undone", detail: "The loan is not approved any more.".into() });
+        }
+        LoanStatus::Disbursed(_) => {
+            return Err(Outcome::CallOff {
+                reason: "already_disbursed",
+                detail: "The core shows the loan as disbursed already; nothing was paid by us.".into(),
+            });
+        }
+        LoanStatus::Ended(_) => {
+            return Err(Outcome::CallOff { reason: "ended_in_core", detail: "The loan was rejected or withdrawn in the core.".into() });
+        }
         LoanStatus::Other(id) => return Err(hold("strange_loan_state", format!("The core reports loan status {id}, which is not known here."))),
     }
     if c.loan.currency != "KES" {
@@ -310,7 +320,10 @@ fn whole(f: &Facts<'_>, net: Money, gross: Money, msisdn: Msisdn) -> Result<Orde
     }
     let (pay, floored) = net.split_cents();
     if !floored.is_zero() && f.rules.cents == CentsPolicy::Refuse {
-        return Err(refuse("refused_cents", format!("M-Pesa moves whole shillings and {net} has cents. Allow the product to round down, or change the loan.")));
+        return Err(refuse(
+            "refused_cents",
+            format!("M-Pesa moves whole shillings and {net} has cents. Allow the product to round down, or change the loan."),
+        ));
     }
     Ok(Order { msisdn, pay, gross, floored })
 }
@@ -338,7 +351,10 @@ fn person_needed(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
     if let Source::Core(c) = &f.source {
         let held_for = chrono::Duration::hours(i64::from(f.rules.phone_change_hold_hours));
         if c.phone_changed_at.is_some_and(|at| f.now - at < held_for) && !f.passed("phone_changed") {
-            return Some(hold("phone_changed", format!("The client's phone was changed in the core within {} hours.", f.rules.phone_change_hold_hours)));
+            return Some(hold(
+                "phone_changed",
+                format!("The client's phone was changed in the core within {} hours.", f.rules.phone_change_hold_hours),
+            ));
         }
     }
     if let Some(above) = f.rules.person_above.filter(|a| o.pay > *a)
@@ -381,9 +397,11 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
     match f.sender {
         Sender::Ready => {}
         // A mended credential is noticed within half a minute; a proven one wakes those who wait for it.
-        Sender::Missing => return Some(wait("no_credential", "There is no active M-Pesa shortcode with credentials.", soon(f))),
-        Sender::Halted => return Some(wait("credential_halted", "The rail refused our credential; sending on it is stopped until it is mended.", soon(f))),
-        Sender::Busy => return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", soon(f))),
+        Sender::Missing => return Some(wait("no_credential", "There is no active M-Pesa shortcode with credentials.", Some(soon(f)))),
+        Sender::Halted => {
+            return Some(wait("credential_halted", "The rail refused our credential; sending on it is stopped until it is mended.", Some(soon(f))));
+        }
+        Sender::Busy => return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", Some(soon(f)))),
         Sender::Quarantined => return Some(wait("quarantine", "The system was restored; sending is off until a person releases it.", None)),
     }
     if let Some(available) = f.float.filter(|a| *a < o.pay) {
@@ -392,8 +410,8 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
     None
 }
 
-fn soon(f: &Facts<'_>) -> Option<DateTime<Utc>> {
-    Some(f.now + chrono::Duration::seconds(30))
+fn soon(f: &Facts<'_>) -> DateTime<Utc> {
+    f.now + chrono::Duration::seconds(30)
 }
 
 fn outside_hours(f: &Facts<'_>) -> Option<DateTime<Utc>> {

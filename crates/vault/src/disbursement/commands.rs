@@ -70,12 +70,19 @@ pub async fn pay(engine: &Engine, actor: &Actor, partner: PartnerId, command: &P
     check_order(engine, command)?;
     let now = engine.now();
     let mut tx = engine.begin().await?;
-    let status: Option<String> = sqlx::query_scalar("select status from partners where id = $1").bind(partner.uuid()).fetch_optional(tx.conn()).await?;
+    let status: Option<String> =
+        sqlx::query_scalar("select status from partners where id = $1").bind(partner.uuid()).fetch_optional(tx.conn()).await?;
     match status.as_deref() {
         None => return Err(Problem::not_found("partner").into()),
         Some("active") => {}
         Some(other) => {
-            return Err(Problem::refused("partner_not_active", 409, format!("The partner is {other}; nothing new is paid."), "Ask the platform to activate the partner.").into());
+            return Err(Problem::refused(
+                "partner_not_active",
+                409,
+                format!("The partner is {other}; nothing new is paid."),
+                "Ask the platform to activate the partner.",
+            )
+            .into());
         }
     }
     key_limits_in_tx(tx.conn(), engine, actor, partner, command).await?;
@@ -99,21 +106,22 @@ pub async fn pay(engine: &Engine, actor: &Actor, partner: PartnerId, command: &P
         message: None,
     };
     outbox::lines_in_tx(tx.conn(), engine, now, &[line]).await?;
-    let entry = AuditEntry::of(Some(partner), "disbursement.ordered", row.id).change(None::<&PayCommand>, Some(&serde_json::json!({ "reference": command.reference, "amount": command.amount })));
+    let entry = AuditEntry::of(Some(partner), "disbursement.ordered", row.id)
+        .change(None::<&PayCommand>, Some(&serde_json::json!({ "reference": command.reference, "amount": command.amount })));
     audit::record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit_at("command.pay").await?;
     Ok(Done::Executed(row.disbursement()))
 }
 
-fn check_order(engine: &Engine, command: &PayCommand) -> Result<(), Problem> {
+fn check_order(engine: &Engine, command: &PayCommand) -> Result<(), Box<Problem>> {
     let limits = engine.rail.limits();
     if command.reference.trim().is_empty() || command.reference.len() > 100 || command.reference.chars().any(char::is_control) {
-        return Err(Problem::invalid("/reference", "A reference has 1 to 100 printable characters."));
+        return Err(Box::new(Problem::invalid("/reference", "A reference has 1 to 100 printable characters.")));
     }
     if command.amount.whole_shillings().is_none() {
         let mut p = Problem::refused("amount_has_cents", 422, "M-Pesa moves whole shillings only.", "Send an amount without cents.");
         p.pointer = Some("/amount".into());
-        return Err(p);
+        return Err(Box::new(p));
     }
     if command.amount < limits.min || command.amount > limits.max {
         let mut p = Problem::refused(
@@ -123,13 +131,19 @@ fn check_order(engine: &Engine, command: &PayCommand) -> Result<(), Problem> {
             "Send an amount in that range. A payment above it is never split by itself.",
         );
         p.pointer = Some("/amount".into());
-        return Err(p);
+        return Err(Box::new(p));
     }
     Ok(())
 }
 
 /// A key pays within its own limits: per payment, and per day in Nairobi (requirement M1).
-async fn key_limits_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, actor: &Actor, partner: PartnerId, command: &PayCommand) -> Result<(), VaultError> {
+async fn key_limits_in_tx(
+    conn: &mut pv_database::PgConnection,
+    engine: &Engine,
+    actor: &Actor,
+    partner: PartnerId,
+    command: &PayCommand,
+) -> Result<(), VaultError> {
     if actor.kind != ActorKind::ApiKey {
         return Ok(());
     }
@@ -143,7 +157,8 @@ async fn key_limits_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine,
         return Err(refused(format!("This key pays at most {most} in one payment.")).into());
     }
     if let Some(most) = limits.per_day {
-        let midnight = pv_kernel::clock::nairobi_day(engine.now()).and_time(chrono::NaiveTime::MIN).and_local_timezone(pv_kernel::clock::nairobi()).single();
+        let midnight =
+            pv_kernel::clock::nairobi_day(engine.now()).and_time(chrono::NaiveTime::MIN).and_local_timezone(pv_kernel::clock::nairobi()).single();
         // One payment of a key at a time while its day is counted. Index: disbursements_list.
         sqlx::query("select pg_advisory_xact_lock(hashtextextended('key-day ' || $1, 0))").bind(actor.id.to_string()).execute(&mut *conn).await?;
         let today: i64 = sqlx::query_scalar(
@@ -235,8 +250,15 @@ pub async fn start_loan(engine: &Engine, actor: &Actor, core: CoreId, loan_id: &
     }
     let mut tx = engine.begin().await?;
     let settings = connection_in_tx(tx.conn(), engine, actor, core).await?;
-    let sighting =
-        Sighting { partner: settings.partner_id.uuid(), core_id: core.uuid(), loan_id: loan_id.to_owned(), way: "api", claimed: None, asked_by: Some(actor.label()), create: true };
+    let sighting = Sighting {
+        partner: settings.partner_id.uuid(),
+        core_id: core.uuid(),
+        loan_id: loan_id.to_owned(),
+        way: "api",
+        claimed: None,
+        asked_by: Some(actor.label()),
+        create: true,
+    };
     sighting::upsert_in_tx(tx.conn(), engine, &[sighting]).await?;
     audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(settings.partner_id), "loan.started", format!("{core}/{loan_id}"))).await?;
     Ok(tx.commit_at("command.start_loan").await?)
@@ -273,11 +295,15 @@ fn wrong_state(d: &Row, what: &str, you_can: &'static str) -> VaultError {
         "not_yet_known" | "on_its_way" => MoneyMoved::NotYetKnown,
         _ => MoneyMoved::No,
     };
-    Problem::refused("wrong_state", 409, format!("A disbursement that is {} cannot be {what}.", d.state.replace('_', " ")), you_can).money(moved).about(d.id.to_string()).into()
+    Problem::refused("wrong_state", 409, format!("A disbursement that is {} cannot be {what}.", d.state.replace('_', " ")), you_can)
+        .money(moved)
+        .about(d.id.to_string())
+        .into()
 }
 
 /// Reasons that a person with the right to approve may let pass.
-const PASSABLE: &[&str] = &["duplicate", "needs_approval", "phone_changed", "old_approval", "auto_off", "not_simple", "webhook_differs", "name_mismatch"];
+const PASSABLE: &[&str] =
+    &["duplicate", "needs_approval", "phone_changed", "old_approval", "auto_off", "not_simple", "webhook_differs", "name_mismatch"];
 
 /// Approves a held disbursement: lets its reason pass, audited. Who ordered it cannot approve it.
 pub async fn approve(engine: &Engine, actor: &Actor, id: DisbursementId, reason: &str) -> Result<Done, VaultError> {
@@ -293,10 +319,14 @@ pub async fn approve(engine: &Engine, actor: &Actor, id: DisbursementId, reason:
     let held_for = d.reason.clone().unwrap_or_default();
     if !PASSABLE.contains(&held_for.as_str()) {
         let detail = format!("The reason {held_for} cannot be let pass.");
-        return Err(Problem::refused("not_passable", 409, detail, "Mend its cause and retry, or cancel the disbursement.").about(d.id.to_string()).into());
+        return Err(Problem::refused("not_passable", 409, detail, "Mend its cause and retry, or cancel the disbursement.")
+            .about(d.id.to_string())
+            .into());
     }
     if d.created_by == actor.label() {
-        return Err(Problem::refused("four_eyes", 403, "Who ordered a payment cannot approve it.", "Ask somebody else with the right to approve.").about(d.id.to_string()).into());
+        return Err(Problem::refused("four_eyes", 403, "Who ordered a payment cannot approve it.", "Ask somebody else with the right to approve.")
+            .about(d.id.to_string())
+            .into());
     }
     let pass = if matches!(held_for.as_str(), "old_approval" | "auto_off") { "auto".to_owned() } else { held_for.clone() };
     if !d.overrides.contains(&pass) {
@@ -305,7 +335,14 @@ pub async fn approve(engine: &Engine, actor: &Actor, id: DisbursementId, reason:
     again(d, now);
     let d = d.clone();
     work.touch(d.id);
-    work.lines.push(Line { partner: d.partner_id, disbursement: d.id, lane: "person", what: format!("approved: {held_for}"), detail: Some(format!("{}: {why}", actor.label())), message: None });
+    work.lines.push(Line {
+        partner: d.partner_id,
+        disbursement: d.id,
+        lane: "person",
+        what: format!("approved: {held_for}"),
+        detail: Some(format!("{}: {why}", actor.label())),
+        message: None,
+    });
     work.flush_in_tx(tx.conn(), engine).await?;
     item::settle_in_tx(tx.conn(), now, &[("held", d.id)]).await?;
     audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "disbursement.approved", d.id).because(why)).await?;
@@ -351,7 +388,14 @@ pub async fn retry(engine: &Engine, actor: &Actor, id: DisbursementId, reason: &
     if let Some(p) = latest.filter(|_| asks_first) {
         work.hear(engine, &News { payout: p.id, event: Event::NewAttemptWanted, evidence: p.id, trace: None })?;
     }
-    work.lines.push(Line { partner: d.partner_id, disbursement: d.id, lane: "person", what: "retried".to_owned(), detail: Some(format!("{}: {why}", actor.label())), message: None });
+    work.lines.push(Line {
+        partner: d.partner_id,
+        disbursement: d.id,
+        lane: "person",
+        what: "retried".to_owned(),
+        detail: Some(format!("{}: {why}", actor.label())),
+        message: None,
+    });
     work.flush_in_tx(tx.conn(), engine).await?;
     item::settle_in_tx(tx.conn(), now, &[("held", d.id), ("refused", d.id), ("not_paid", d.id), ("attempts_exhausted", d.id)]).await?;
     audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "disbursement.retried", d.id).because(why)).await?;
@@ -376,7 +420,11 @@ pub async fn cancel(engine: &Engine, actor: &Actor, id: DisbursementId, reason: 
     if let Some(p) = work.live_of(d.id).cloned() {
         work.hear(engine, &News { payout: p.id, event: Event::Withheld { why: format!("cancelled: {why}") }, evidence: p.id, trace: None })?;
         if work.live_of(d.id).is_some() {
-            return Err(wrong_state(&d, "cancelled", "The instruction may be at M-Pesa already. Wait for the verdict; if it is not paid you can cancel then."));
+            return Err(wrong_state(
+                &d,
+                "cancelled",
+                "The instruction may be at M-Pesa already. Wait for the verdict; if it is not paid you can cancel then.",
+            ));
         }
     }
     if let Some(d) = work.disbursements.get_mut(&id.uuid()) {
@@ -391,7 +439,14 @@ pub async fn cancel(engine: &Engine, actor: &Actor, id: DisbursementId, reason: 
         let event = NewEvent::about(d, "disbursement.cancelled", serde_json::json!({}));
         work.events.push(event);
     }
-    work.lines.push(Line { partner: d.partner_id, disbursement: d.id, lane: "person", what: "cancelled".to_owned(), detail: Some(format!("{}: {why}", actor.label())), message: None });
+    work.lines.push(Line {
+        partner: d.partner_id,
+        disbursement: d.id,
+        lane: "person",
+        what: "cancelled".to_owned(),
+        detail: Some(format!("{}: {why}", actor.label())),
+        message: None,
+    });
     work.flush_in_tx(tx.conn(), engine).await?;
     item::settle_in_tx(tx.conn(), now, &[("held", d.id), ("refused", d.id), ("not_paid", d.id), ("attempts_exhausted", d.id)]).await?;
     audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "disbursement.cancelled", d.id).because(why)).await?;
@@ -409,16 +464,27 @@ pub async fn ask_generation(engine: &Engine, actor: &Actor, id: DisbursementId, 
     let Some(d) = work.disbursements.get(&id.uuid()) else { return Err(Problem::not_found("disbursement").into()) };
     let over = matches!(d.state()?, State::NotPaid | State::Cancelled | State::Returned) && work.live_of(d.id).is_none();
     if d.core_id.is_none() || !over {
-        return Err(wrong_state(d, "paid in a new generation", "Only a loan whose earlier disbursement is proven not paid, cancelled or returned can be paid in a new generation."));
+        return Err(wrong_state(
+            d,
+            "paid in a new generation",
+            "Only a loan whose earlier disbursement is proven not paid, cancelled or returned can be paid in a new generation.",
+        ));
     }
-    let request = crate::payout::ruling::request_in_tx(tx.conn(), engine, actor, d.partner(), "new_generation", d.id, &serde_json::json!({ "reason": why })).await?;
+    let request =
+        crate::payout::ruling::request_in_tx(tx.conn(), engine, actor, d.partner(), "new_generation", d.id, &serde_json::json!({ "reason": why }))
+            .await?;
     audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "disbursement.new_generation_asked", d.id).because(why)).await?;
     tx.commit_at("command.ask_generation").await?;
     Ok(request)
 }
 
 /// Makes the next generation, approved by two.
-pub(crate) async fn make_generation_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, actor: &Actor, id: Uuid) -> Result<DisbursementId, VaultError> {
+pub(crate) async fn make_generation_in_tx(
+    conn: &mut pv_database::PgConnection,
+    engine: &Engine,
+    actor: &Actor,
+    id: Uuid,
+) -> Result<DisbursementId, VaultError> {
     let now = engine.now();
     let work = mine_in_tx(conn, actor, DisbursementId(id)).await?;
     let Some(old) = work.disbursements.get(&id) else { return Err(Problem::not_found("disbursement").into()) };
@@ -436,8 +502,19 @@ pub(crate) async fn make_generation_in_tx(conn: &mut pv_database::PgConnection, 
     row.created_by = actor.label();
     again(&mut row, now);
     if store::insert_in_tx(conn, std::slice::from_ref(&row)).await?.is_empty() {
-        return Err(Problem::refused("generation_exists", 409, "This loan already has a newer generation.", "Look at the newer disbursement of this loan.").into());
+        return Err(Problem::refused(
+            "generation_exists",
+            409,
+            "This loan already has a newer generation.",
+            "Look at the newer disbursement of this loan.",
+        )
+        .into());
     }
-    sqlx::query("update loan_sightings set disbursement_id = $3 where core_id = $1 and loan_id = $2").bind(row.core_id).bind(&row.loan_id).bind(row.id).execute(conn).await?;
+    sqlx::query("update loan_sightings set disbursement_id = $3 where core_id = $1 and loan_id = $2")
+        .bind(row.core_id)
+        .bind(&row.loan_id)
+        .bind(row.id)
+        .execute(conn)
+        .await?;
     Ok(row.disbursement())
 }

@@ -122,7 +122,14 @@ async fn write(engine: &Engine, chunk: Vec<(Result<CoreLoan, CoreError>, Hint)>,
                 };
                 if !matches!(error, CoreError::Down(_)) && hint.tries >= 3 {
                     let detail = format!("Loan {} was reported as approved and cannot be read: {error}", hint.loan_id);
-                    items.push(item::about("sighting_failed", Some(hint.partner_id), hint.id, format!("/api/mifos/partners/{}", hint.core_id), detail, false));
+                    items.push(item::about(
+                        "sighting_failed",
+                        Some(hint.partner_id),
+                        hint.id,
+                        format!("/api/mifos/partners/{}", hint.core_id),
+                        detail,
+                        false,
+                    ));
                 }
                 settled.push(rest(again, Some(error.to_string())));
             }

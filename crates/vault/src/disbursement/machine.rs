@@ -49,17 +49,8 @@ impl State {
     }
 
     /// All states.
-    pub const ALL: [Self; 9] = [
-        Self::Received,
-        Self::Waiting,
-        Self::Held,
-        Self::Refused,
-        Self::Paying,
-        Self::Paid,
-        Self::NotPaid,
-        Self::Cancelled,
-        Self::Returned,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Received, Self::Waiting, Self::Held, Self::Refused, Self::Paying, Self::Paid, Self::NotPaid, Self::Cancelled, Self::Returned];
 
     /// From its stored name.
     pub fn parse(text: &str) -> Option<Self> {
@@ -196,9 +187,15 @@ pub fn hear(standing: &Standing, told: &Told, payout: PayoutState, policy: &Retr
             if s.state == State::Waiting {
                 s.state = State::Held;
                 s.reason = Some("old_attempt_unanswered".to_owned());
-                s.reason_detail = Some("The rail did not say what became of the earlier attempt, asked three times. Check it at the portal before a new attempt.".to_owned());
+                s.reason_detail = Some(
+                    "The rail did not say what became of the earlier attempt, asked three times. Check it at the portal before a new attempt."
+                        .to_owned(),
+                );
                 s.due_at = None;
-                then.push(Consequence::Item { kind: "held", detail: "a new attempt waits for a person: the rail does not answer about the old one".to_owned() });
+                then.push(Consequence::Item {
+                    kind: "held",
+                    detail: "a new attempt waits for a person: the rail does not answer about the old one".to_owned(),
+                });
             }
         }
     }
@@ -266,7 +263,10 @@ fn not_paid(s: &mut Standing, then: &mut Vec<Consequence>, next: NextAttempt, co
         }
         _ if exhausted => {
             give_up(s, then, "attempts_exhausted");
-            then.push(Consequence::Item { kind: "attempts_exhausted", detail: format!("{} attempts were not paid, the last with {code} ({detail})", s.attempts) });
+            then.push(Consequence::Item {
+                kind: "attempts_exhausted",
+                detail: format!("{} attempts were not paid, the last with {code} ({detail})", s.attempts),
+            });
         }
         NextAttempt::When(when) => {
             let (reason, at) = match when {

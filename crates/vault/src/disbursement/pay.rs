@@ -75,7 +75,8 @@ struct Send {
 /// Runs once.
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let mut tx = engine.begin().await?;
-    let claimed = store::claim_in_tx(tx.conn(), engine.only_partners.as_deref(), engine.now(), engine.in_(engine.limits.lease), engine.limits.batch).await?;
+    let claimed =
+        store::claim_in_tx(tx.conn(), engine.only_partners.as_deref(), engine.now(), engine.in_(engine.limits.lease), engine.limits.batch).await?;
     let cores: Vec<CoreId> = claimed.iter().filter_map(|r| r.core_id).map(CoreId).collect();
     let links = core_link::load_links_in_tx(tx.conn(), &engine.keys, &cores).await?;
     tx.commit_at("pay.claim").await?;
@@ -221,8 +222,12 @@ async fn prepare(engine: &Engine, claimed: &[Row], reads: &BTreeMap<Uuid, CoreRe
 
 /// The proof of the latest attempt of each disbursement whose veto is clear (rules A7, A8).
 async fn proofs_in_tx(conn: &mut pv_database::PgConnection, work: &Work, mine: &[Uuid]) -> Result<BTreeMap<Uuid, ProvenNotPaid>, VaultError> {
-    let latest: BTreeMap<Uuid, Uuid> =
-        mine.iter().filter_map(|d| work.latest_of(*d)).filter(|p| p.state == "not_paid" && p.veto == "clear").map(|p| (p.id, p.disbursement_id)).collect();
+    let latest: BTreeMap<Uuid, Uuid> = mine
+        .iter()
+        .filter_map(|d| work.latest_of(*d))
+        .filter(|p| p.state == "not_paid" && p.veto == "clear")
+        .map(|p| (p.id, p.disbursement_id))
+        .collect();
     let payouts: Vec<Uuid> = latest.keys().copied().collect();
     if payouts.is_empty() {
         return Ok(BTreeMap::new());
@@ -232,7 +237,14 @@ async fn proofs_in_tx(conn: &mut pv_database::PgConnection, work: &Work, mine: &
 }
 
 /// Weighs one disbursement in memory. `Some`: it may go. `None`: it stays, and its row says why.
-fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BTreeMap<Uuid, CoreRead>, id: Uuid, now: DateTime<Utc>) -> Result<Option<Order>, VaultError> {
+fn weigh(
+    engine: &Engine,
+    work: &mut Work,
+    facts: &mut facts::Loaded,
+    reads: &BTreeMap<Uuid, CoreRead>,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Order>, VaultError> {
     let Some(d) = work.disbursements.get(&id) else { return Ok(None) };
     let state = d.state()?;
     let live = work.live_of(id).cloned();
@@ -249,7 +261,9 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
     }
     let mut name_check = true;
     let outcome = match reads.get(&id) {
-        Some(CoreRead::Down(why)) => Outcome::Wait { reason: "waiting_core", detail: format!("The core cannot be read: {why}"), until: Some(now + core_backoff(d.tries)) },
+        Some(CoreRead::Down(why)) => {
+            Outcome::Wait { reason: "waiting_core", detail: format!("The core cannot be read: {why}"), until: Some(now + core_backoff(d.tries)) }
+        }
         Some(CoreRead::Refused(why)) => Outcome::Hold { reason: "core_refuses", detail: format!("The core does not show this loan: {why}") },
         Some(read) => {
             let weighed = facts.of(engine, d, read, live.as_ref(), now)?;
@@ -261,7 +275,9 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
     let order = match outcome {
         Outcome::Go(order) => order,
         // Written with a credential that was replaced since: it can never be sent with that one.
-        Outcome::Wait { reason: "credential_halted" | "no_credential", .. } if live.as_ref().is_some_and(|p| facts.active_credential(p.shortcode_id).is_some_and(|a| a != p.credential_id)) => {
+        Outcome::Wait { reason: "credential_halted" | "no_credential", .. }
+            if live.as_ref().is_some_and(|p| facts.active_credential(p.shortcode_id).is_some_and(|a| a != p.credential_id)) =>
+        {
             let detail = "The credential was replaced after the payout was written.".to_owned();
             stays(engine, work, id, live.as_ref(), Outcome::Wait { reason: "changed", detail, until: Some(now) }, now)?;
             return Ok(None);
@@ -288,7 +304,7 @@ fn weigh(engine: &Engine, work: &mut Work, facts: &mut facts::Loaded, reads: &BT
     if let Some(CoreRead::Fresh(fresh)) = reads.get(&id)
         && let Some(d) = work.disbursements.get_mut(&id)
     {
-        facts.learn(d, fresh);
+        facts::Loaded::learn(d, fresh);
     }
     if let Some(d) = work.disbursements.get_mut(&id) {
         d.msisdn = Some(order.msisdn.to_string());
@@ -305,7 +321,14 @@ fn core_backoff(tries: i32) -> chrono::Duration {
 }
 
 /// It does not go now. What that means depends on whether a payout of it is written already.
-fn stays(engine: &Engine, work: &mut Work, id: Uuid, live: Option<&payout_store::Row>, outcome: Outcome, now: DateTime<Utc>) -> Result<(), VaultError> {
+fn stays(
+    engine: &Engine,
+    work: &mut Work,
+    id: Uuid,
+    live: Option<&payout_store::Row>,
+    outcome: Outcome,
+    now: DateTime<Utc>,
+) -> Result<(), VaultError> {
     if let Some(p) = live {
         if p.state != PayoutState::Prepared.as_str() {
             // A repeat of something that may have entered the rail: it is simply not repeated; the questions go on.
@@ -333,7 +356,9 @@ fn stays(engine: &Engine, work: &mut Work, id: Uuid, live: Option<&payout_store:
         // Something changed: this payout is given up, with its proof, and the disbursement starts its checks anew.
         let why = match &outcome {
             Outcome::Go(_) => String::new(),
-            Outcome::Wait { detail, .. } | Outcome::Hold { detail, .. } | Outcome::Refuse { detail, .. } | Outcome::CallOff { detail, .. } => detail.clone(),
+            Outcome::Wait { detail, .. } | Outcome::Hold { detail, .. } | Outcome::Refuse { detail, .. } | Outcome::CallOff { detail, .. } => {
+                detail.clone()
+            }
         };
         work.hear(engine, &News { payout: p.id, event: Event::Withheld { why }, evidence: p.id, trace: None })?;
         if matches!(outcome, Outcome::Wait { .. }) {
@@ -350,7 +375,9 @@ fn rest(engine: &Engine, work: &mut Work, id: Uuid, outcome: Outcome, now: DateT
     let before = (d.state.clone(), d.reason.clone());
     let (state, reason, detail, due, listed) = match outcome {
         Outcome::Go(_) => return,
-        Outcome::Wait { reason, detail, until } => (State::Waiting, reason, detail, Some(until.unwrap_or(now + std(engine.limits.waiting_recheck))), false),
+        Outcome::Wait { reason, detail, until } => {
+            (State::Waiting, reason, detail, Some(until.unwrap_or(now + std(engine.limits.waiting_recheck))), false)
+        }
         Outcome::Hold { reason, detail } => (State::Held, reason, detail, None, !matches!(reason, "auto_off" | "old_approval")),
         Outcome::Refuse { reason, detail } => (State::Refused, reason, detail, None, true),
         Outcome::CallOff { reason, detail } => (State::Cancelled, reason, detail, None, false),
@@ -366,7 +393,14 @@ fn rest(engine: &Engine, work: &mut Work, id: Uuid, outcome: Outcome, now: DateT
     if matches!(state, State::Refused | State::Cancelled) {
         work.release_charges(id, now);
     }
-    work.lines.push(Line { partner: d.partner_id, disbursement: d.id, lane: "us", what: format!("{}: {reason}", state.as_str().replace('_', " ")), detail: Some(detail.clone()), message: None });
+    work.lines.push(Line {
+        partner: d.partner_id,
+        disbursement: d.id,
+        lane: "us",
+        what: format!("{}: {reason}", state.as_str().replace('_', " ")),
+        detail: Some(detail.clone()),
+        message: None,
+    });
     if listed {
         let kind = if state == State::Refused { "refused" } else { "held" };
         work.items.push(item::about_disbursement(kind, &d, detail));
@@ -382,8 +416,19 @@ fn rest(engine: &Engine, work: &mut Work, id: Uuid, outcome: Outcome, now: DateT
 }
 
 /// c1 for all that go: one batch. Who finds the wallet too short waits for the top-up (requirement L6).
-async fn reserve_in_tx(conn: &mut pv_database::PgConnection, engine: &Engine, work: &mut Work, facts: &facts::Loaded, going: Vec<(Uuid, Order)>, now: DateTime<Utc>) -> Result<Vec<(Uuid, Order)>, VaultError> {
-    let wanting: Vec<Uuid> = going.iter().map(|(id, _)| *id).filter(|id| work.disbursements.get(id).is_some_and(|d| d.charges != "reserved" && d.charges != "taken")).collect();
+async fn reserve_in_tx(
+    conn: &mut pv_database::PgConnection,
+    engine: &Engine,
+    work: &mut Work,
+    facts: &facts::Loaded,
+    going: Vec<(Uuid, Order)>,
+    now: DateTime<Utc>,
+) -> Result<Vec<(Uuid, Order)>, VaultError> {
+    let wanting: Vec<Uuid> = going
+        .iter()
+        .map(|(id, _)| *id)
+        .filter(|id| work.disbursements.get(id).is_some_and(|d| d.charges != "reserved" && d.charges != "taken"))
+        .collect();
     let asked: Vec<QuoteFor> = wanting.iter().filter_map(|id| work.disbursements.get(id)).filter_map(|d| facts.quote_for(d, now)).collect();
     if asked.len() != wanting.len() {
         return Err(VaultError::Broken("a payment goes without a shortcode".into()));
@@ -470,32 +515,31 @@ fn write_payout(
     now: DateTime<Utc>,
 ) -> Result<Option<Send>, VaultError> {
     let Some(d) = work.disbursements.get(&id).cloned() else { return Ok(None) };
-    let payout = match work.live_of(id) {
-        Some(p) => p.clone(),
-        None => {
-            let attempt = match (work.latest_of(id), proofs.remove(&id)) {
-                (None, _) => Attempt::First,
-                (Some(latest), Some(proof)) => Attempt::After { number: latest.attempt + 1, proof },
-                (Some(_), None) => {
-                    // No proof, or the old attempt was not asked about once more yet: no new id (rules A7, A8).
-                    if let Some(d) = work.disbursements.get_mut(&id) {
-                        d.due_at = None;
-                    }
-                    return Ok(None);
+    let payout = if let Some(p) = work.live_of(id) {
+        p.clone()
+    } else {
+        let attempt = match (work.latest_of(id), proofs.remove(&id)) {
+            (None, _) => Attempt::First,
+            (Some(latest), Some(proof)) => Attempt::After { number: latest.attempt + 1, proof },
+            (Some(_), None) => {
+                // No proof, or the old attempt was not asked about once more yet: no new id (rules A7, A8).
+                if let Some(d) = work.disbursements.get_mut(&id) {
+                    d.due_at = None;
                 }
-            };
-            let row = new_payout(engine, &d, facts, order, attempt, now)?;
-            let shortcode = facts.shortcode_number(row.shortcode_id)?;
-            work.ledger.push(prepared::command(row.payout(), row.partner(), &shortcode, row.amount(), now));
-            if let Some(d) = work.disbursements.get_mut(&id) {
-                d.attempts = row.attempt;
-                d.shortcode_id = Some(row.shortcode_id);
-                d.rest(State::Paying, None, None);
+                return Ok(None);
             }
-            work.add_payout(row.clone());
-            work.know_shortcode(row.shortcode_id, &shortcode, facts.policy(&d));
-            row
+        };
+        let row = new_payout(engine, &d, facts, order, attempt, now)?;
+        let shortcode = facts.shortcode_number(row.shortcode_id)?;
+        work.ledger.push(prepared::command(row.payout(), row.partner(), &shortcode, row.amount(), now));
+        if let Some(d) = work.disbursements.get_mut(&id) {
+            d.attempts = row.attempt;
+            d.shortcode_id = Some(row.shortcode_id);
+            d.rest(State::Paying, None, None);
         }
+        work.add_payout(row.clone());
+        work.know_shortcode(row.shortcode_id, &shortcode, facts.policy(&d));
+        row
     };
     let Some(account) = facts.account(payout.credential_id) else {
         return Ok(None);
@@ -512,7 +556,11 @@ fn write_payout(
     match &payout.body_hash {
         Some(known) if *known != hash => {
             // The credential or the public address changed: a repeat would not be byte-identical (rule A5). It is not sent.
-            let outcome = Outcome::Wait { reason: "changed", detail: "The credential or our public address changed after the payout was written.".to_owned(), until: Some(now) };
+            let outcome = Outcome::Wait {
+                reason: "changed",
+                detail: "The credential or our public address changed after the payout was written.".to_owned(),
+                until: Some(now),
+            };
             stays(engine, work, id, Some(&payout), outcome, now)?;
             return Ok(None);
         }
@@ -529,14 +577,22 @@ fn write_payout(
     Ok(Some(Send { payout: payout.id, number, account, order, write_before }))
 }
 
-fn new_payout(engine: &Engine, d: &Row, facts: &facts::Loaded, order: &Order, attempt: Attempt, now: DateTime<Utc>) -> Result<payout_store::Row, VaultError> {
+fn new_payout(
+    engine: &Engine,
+    d: &Row,
+    facts: &facts::Loaded,
+    order: &Order,
+    attempt: Attempt,
+    now: DateTime<Utc>,
+) -> Result<payout_store::Row, VaultError> {
     let (number, prior) = match attempt {
         Attempt::First => (1, None),
         Attempt::After { number, proof } => (number, Some(proof.proof().uuid())),
     };
     let rail_id = engine.id_key.rail_id(d.subject(), number);
     let token = engine.id_key.token(&rail_id);
-    let (shortcode_id, credential_id) = facts.sender_of(d).ok_or_else(|| VaultError::Broken(format!("disbursement {} goes without a sender", d.id)))?;
+    let (shortcode_id, credential_id) =
+        facts.sender_of(d).ok_or_else(|| VaultError::Broken(format!("disbursement {} goes without a sender", d.id)))?;
     let remarks = d.loan_id.as_ref().map_or_else(|| format!("Payment {}", d.reference.as_deref().unwrap_or_default()), |loan| format!("Loan {loan}"));
     Ok(payout_store::Row {
         id: engine.ids.uuid(now),
@@ -591,7 +647,12 @@ async fn send(engine: &Engine, sends: Vec<Send>) -> Result<(), VaultError> {
             }
             let class = answer.trace.code.as_deref().map(|c| engine.rail.classify(c));
             let detail = [answer.trace.code.clone().unwrap_or_default(), answer.trace.message.clone()].join(" ").trim().to_owned();
-            news.push(News { payout: s.payout, event: Event::Answered { number: s.number, meaning: answer.meaning, detail, class }, evidence: s.payout, trace: Some(answer.trace) });
+            news.push(News {
+                payout: s.payout,
+                event: Event::Answered { number: s.number, meaning: answer.meaning, detail, class },
+                evidence: s.payout,
+                trace: Some(answer.trace),
+            });
         }
         record(engine, &news).await?;
     }

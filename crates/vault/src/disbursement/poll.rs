@@ -73,8 +73,12 @@ pub async fn one(engine: &Engine, settings: &CoreSettings) -> Result<usize, Vaul
                 .bind(error.to_string().chars().take(300).collect::<String>())
                 .execute(tx.conn())
                 .await?;
-            let detail = format!("Its approved loans could not be read: {error}. It is tried again every {} s; nothing is paid meanwhile.", settings.poll_seconds);
-            let item = item::about("core_down", Some(settings.partner_id.uuid()), core_id.uuid(), format!("/api/mifos/partners/{core_id}"), detail, false);
+            let detail = format!(
+                "Its approved loans could not be read: {error}. It is tried again every {} s; nothing is paid meanwhile.",
+                settings.poll_seconds
+            );
+            let item =
+                item::about("core_down", Some(settings.partner_id.uuid()), core_id.uuid(), format!("/api/mifos/partners/{core_id}"), detail, false);
             item::open_in_tx(tx.conn(), engine, now, &[item]).await?;
             0
         }
@@ -90,7 +94,15 @@ pub async fn one(engine: &Engine, settings: &CoreSettings) -> Result<usize, Vaul
             item::settle_in_tx(tx.conn(), now, &[("core_down", core_id.uuid())]).await?;
             let sightings: Vec<Sighting> = loans
                 .iter()
-                .map(|l| Sighting { partner: settings.partner_id.uuid(), core_id: core_id.uuid(), loan_id: l.loan_id.clone(), way: "poll", claimed: None, asked_by: None, create: true })
+                .map(|l| Sighting {
+                    partner: settings.partner_id.uuid(),
+                    core_id: core_id.uuid(),
+                    loan_id: l.loan_id.clone(),
+                    way: "poll",
+                    claimed: None,
+                    asked_by: None,
+                    create: true,
+                })
                 .collect();
             sighting::upsert_in_tx(tx.conn(), engine, &sightings).await?;
             loans.len()

@@ -165,7 +165,13 @@ pub async fn read_in_tx(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row
 
 /// Claims due disbursements: moves `due_at` to the end of the lease and raises the fence.
 /// Index: `disbursements_due`.
-pub async fn claim_in_tx(conn: &mut PgConnection, partners: Option<&[Uuid]>, now: DateTime<Utc>, lease: DateTime<Utc>, limit: i64) -> Result<Vec<Row>, VaultError> {
+pub async fn claim_in_tx(
+    conn: &mut PgConnection,
+    partners: Option<&[Uuid]>,
+    now: DateTime<Utc>,
+    lease: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Row>, VaultError> {
     Ok(sqlx::query_as(
         "with due as (
              select id from disbursements

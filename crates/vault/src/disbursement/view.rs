@@ -229,8 +229,8 @@ fn write_cursor(at: DateTime<Utc>, id: Uuid) -> String {
     format!("{:x}-{}", at.timestamp_micros(), id.simple())
 }
 
-fn parse_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
-    let bad = || Problem::invalid("/cursor", "This cursor is not one that we gave out. Start again without it.");
+fn parse_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Box<Problem>> {
+    let bad = || Box::new(Problem::invalid("/cursor", "This cursor is not one that we gave out. Start again without it."));
     let (micros, id) = text.split_once('-').ok_or_else(bad)?;
     let micros = i64::from_str_radix(micros, 16).map_err(|_| bad())?;
     let at = DateTime::from_timestamp_micros(micros).ok_or_else(bad)?;
@@ -393,10 +393,21 @@ pub async fn get(engine: &Engine, actor: &Actor, id: DisbursementId) -> Result<D
     .bind(id.uuid())
     .fetch_all(tx.conn())
     .await?;
-    let timeline = sqlx::query_as("select at, lane, what, detail, message_id from disbursement_events where disbursement_id = $1 order by id limit 500").bind(id.uuid()).fetch_all(tx.conn()).await?;
+    let timeline =
+        sqlx::query_as("select at, lane, what, detail, message_id from disbursement_events where disbursement_id = $1 order by id limit 500")
+            .bind(id.uuid())
+            .fetch_all(tx.conn())
+            .await?;
     let booking_detail =
-        sqlx::query_as("select state, outcome, transaction_id, book_on, tries, last_error, booked_at from bookings where disbursement_id = $1").bind(id.uuid()).fetch_optional(tx.conn()).await?;
-    let texts = sqlx::query_as("select id, message_type, status, state, created_at from sms_notifications where disbursement_id = $1 order by id limit 50").bind(id.uuid()).fetch_all(tx.conn()).await?;
+        sqlx::query_as("select state, outcome, transaction_id, book_on, tries, last_error, booked_at from bookings where disbursement_id = $1")
+            .bind(id.uuid())
+            .fetch_optional(tx.conn())
+            .await?;
+    let texts =
+        sqlx::query_as("select id, message_type, status, state, created_at from sms_notifications where disbursement_id = $1 order by id limit 50")
+            .bind(id.uuid())
+            .fetch_all(tx.conn())
+            .await?;
     let mut subjects: Vec<Uuid> = payouts.iter().map(|p| p.id).collect();
     subjects.push(id.uuid());
     let items = sqlx::query_as(

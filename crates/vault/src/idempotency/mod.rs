@@ -37,12 +37,7 @@ pub struct KeyScope {
 
 impl KeyScope {
     /// The scope of an actor's command; refuses a key that is none. `partner`: whom the command is about.
-    pub fn of(
-        actor: &Actor,
-        partner: Option<PartnerId>,
-        route: &'static str,
-        key: &str,
-    ) -> Result<Self, Box<Problem>> {
+    pub fn of(actor: &Actor, partner: Option<PartnerId>, route: &'static str, key: &str) -> Result<Self, Box<Problem>> {
         if key.is_empty() || key.len() > 255 || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) {
             let detail = "An Idempotency-Key has 1 to 255 printable ASCII characters.";
             return Err(Box::new(Problem::refused(
@@ -52,12 +47,7 @@ impl KeyScope {
                 "Send a UUID that you keep with your own record of the request.",
             )));
         }
-        Ok(Self {
-            partner: actor.partner.or(partner),
-            environment: actor.environment,
-            route,
-            key: key.to_owned(),
-        })
+        Ok(Self { partner: actor.partner.or(partner), environment: actor.environment, route, key: key.to_owned() })
     }
 
     fn partner_column(&self) -> Uuid {
@@ -67,8 +57,7 @@ impl KeyScope {
 
 /// SHA-256 of the command as canonical JSON: the order of members and blanks do not count.
 pub fn fingerprint(command: &impl Serialize) -> Result<[u8; 32], VaultError> {
-    let value = serde_json::to_value(command)
-        .map_err(|error| VaultError::Broken(format!("a command that is no JSON: {error}")))?;
+    let value = serde_json::to_value(command).map_err(|error| VaultError::Broken(format!("a command that is no JSON: {error}")))?;
     let mut text = String::new();
     write_canonical(&value, &mut text);
     Ok(sha256(text.as_bytes()))
@@ -160,11 +149,7 @@ impl Claim {
 }
 
 /// Claims a key in a transaction of its own, for a command that calls the outside or takes long.
-pub async fn claim(
-    engine: &Engine,
-    scope: &KeyScope,
-    fingerprint: &[u8; 32],
-) -> Result<Claim, VaultError> {
+pub async fn claim(engine: &Engine, scope: &KeyScope, fingerprint: &[u8; 32]) -> Result<Claim, VaultError> {
     let mut tx = engine.begin().await?;
     let claim = begin_in_tx(tx.conn(), scope, fingerprint, engine.now()).await?;
     tx.commit().await?;
@@ -181,20 +166,10 @@ struct Row {
 }
 
 /// Claims a key in the caller's transaction (worker role). Two transactions at once: the second waits for the first.
-pub async fn begin_in_tx(
-    conn: &mut PgConnection,
-    scope: &KeyScope,
-    fingerprint: &[u8; 32],
-    now: DateTime<Utc>,
-) -> Result<Claim, VaultError> {
+pub async fn begin_in_tx(conn: &mut PgConnection, scope: &KeyScope, fingerprint: &[u8; 32], now: DateTime<Utc>) -> Result<Claim, VaultError> {
     let now = to_micros(now);
     let locked_until = now + LEASE;
-    let guard = || {
-        Claim::New(Guard {
-            scope: scope.clone(),
-            locked_until,
-        })
-    };
+    let guard = || Claim::New(Guard { scope: scope.clone(), locked_until });
     let inserted = sqlx::query(
         "insert into idempotency_keys (partner_id, environment, route, key, fingerprint, created_at, locked_until)
          values ($1, $2, $3, $4, $5, $6, $7) on conflict (partner_id, environment, route, key) do nothing",
@@ -240,15 +215,7 @@ pub async fn begin_in_tx(
         return Ok(guard());
     }
     Ok(match found {
-        Found::Done {
-            status,
-            resource_id,
-            response,
-        } => Claim::Replay {
-            status,
-            resource_id,
-            response,
-        },
+        Found::Done { status, resource_id, response } => Claim::Replay { status, resource_id, response },
         Found::Running => Claim::InFlight,
         Found::Other | Found::Free => Claim::Mismatch,
     })
@@ -277,14 +244,8 @@ fn decide(row: Row, fingerprint: &[u8; 32], now: DateTime<Utc>) -> Result<Found,
     }
     match row.status {
         Some(status) => {
-            let status = u16::try_from(status).map_err(|_| {
-                VaultError::Broken(format!("status {status} of an idempotency key"))
-            })?;
-            Ok(Found::Done {
-                status,
-                resource_id: row.resource_id,
-                response: row.response.map(|r| r.0),
-            })
+            let status = u16::try_from(status).map_err(|_| VaultError::Broken(format!("status {status} of an idempotency key")))?;
+            Ok(Found::Done { status, resource_id: row.resource_id, response: row.response.map(|r| r.0) })
         }
         None if row.locked_until < now => Ok(Found::Free),
         None => Ok(Found::Running),
@@ -341,8 +302,7 @@ pub async fn release(engine: &Engine, guard: Guard) -> Result<(), VaultError> {
 
 /// What a column can hold: the fence is compared with what comes back.
 fn to_micros(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.duration_trunc(chrono::Duration::microseconds(1))
-        .unwrap_or(at)
+    at.duration_trunc(chrono::Duration::microseconds(1)).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -352,54 +312,29 @@ mod tests {
 
     #[test]
     fn order_and_blanks_do_not_change_a_fingerprint_and_values_do() {
-        let a: Value =
-            serde_json::from_str(r#"{"b": [1, {"y": null, "x": "ü"}], "a": "1"}"#).unwrap();
+        let a: Value = serde_json::from_str(r#"{"b": [1, {"y": null, "x": "ü"}], "a": "1"}"#).unwrap();
         let b: Value = serde_json::from_str(r#"{"a":"1","b":[1,{"x":"ü","y":null}]}"#).unwrap();
         assert_eq!(fingerprint(&a).unwrap(), fingerprint(&b).unwrap());
-        for other in [
-            json!({"a": 1, "b": [1, {"x": "ü", "y": null}]}),
-            json!({"a": "1", "b": [{"x": "ü", "y": null}, 1]}),
-            json!({"a": "1"}),
-        ] {
-            assert_ne!(
-                fingerprint(&a).unwrap(),
-                fingerprint(&other).unwrap(),
-                "{other}"
-            );
+        for other in [json!({"a": 1, "b": [1, {"x": "ü", "y": null}]}), json!({"a": "1", "b": [{"x": "ü", "y": null}, 1]}), json!({"a": "1"})] {
+            assert_ne!(fingerprint(&a).unwrap(), fingerprint(&other).unwrap(), "{other}");
         }
     }
 
     #[test]
     fn members_cannot_run_into_each_other() {
-        assert_ne!(
-            fingerprint(&json!({"a": "\",\"b\":\"c"})).unwrap(),
-            fingerprint(&json!({"a": "", "b": "c"})).unwrap()
-        );
+        assert_ne!(fingerprint(&json!({"a": "\",\"b\":\"c"})).unwrap(), fingerprint(&json!({"a": "", "b": "c"})).unwrap());
     }
 
     fn row(fingerprint: &[u8], status: Option<i32>, locked_until: DateTime<Utc>) -> Row {
-        Row {
-            fingerprint: fingerprint.to_vec(),
-            status,
-            resource_id: None,
-            response: None,
-            locked_until,
-        }
+        Row { fingerprint: fingerprint.to_vec(), status, resource_id: None, response: None, locked_until }
     }
 
     #[test]
     fn the_whole_table_of_answers() {
         let now = DateTime::UNIX_EPOCH + chrono::Duration::hours(1);
-        let (past, future) = (
-            now - chrono::Duration::microseconds(1),
-            now + chrono::Duration::seconds(1),
-        );
+        let (past, future) = (now - chrono::Duration::microseconds(1), now + chrono::Duration::seconds(1));
         let mine = [1u8; 32];
-        let done = Found::Done {
-            status: 202,
-            resource_id: None,
-            response: None,
-        };
+        let done = Found::Done { status: 202, resource_id: None, response: None };
         for (row, expected) in [
             (row(&mine, Some(202), past), done),
             (row(&[2; 32], Some(202), past), Found::Other),
@@ -419,12 +354,7 @@ mod tests {
         let actor = Actor::system("x", Environment::Sandbox);
         assert!(KeyScope::of(&actor, None, "POST /x", "abc-1").is_ok());
         for bad in ["", "a\u{7f}", "ü", "a\nb", &"x".repeat(256)] {
-            assert_eq!(
-                KeyScope::of(&actor, None, "POST /x", bad)
-                    .unwrap_err()
-                    .status,
-                400
-            );
+            assert_eq!(KeyScope::of(&actor, None, "POST /x", bad).unwrap_err().status, 400);
         }
     }
 }

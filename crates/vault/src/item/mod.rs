@@ -40,29 +40,61 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("refused", "A payment was refused by a check", "Mend the cause in the core or in the settings, then retry; or cancel."),
     ("not_paid", "A payment was not paid", "Tell the borrower, mend the cause, then retry; or cancel."),
     ("attempts_exhausted", "Three attempts were not paid", "Find out why at the M-Pesa portal, then retry or cancel."),
-    ("unknown_payout", "It is not known whether a payment was made", "Look it up at the M-Pesa portal by its id. With the receipt or the portal line, resolve it with a second person."),
+    (
+        "unknown_payout",
+        "It is not known whether a payment was made",
+        "Look it up at the M-Pesa portal by its id. With the receipt or the portal line, resolve it with a second person.",
+    ),
     ("paid_otherwise", "The rail reports a payment that is not the one we ordered", "Compare amount and receiver at the portal. Do not pay again."),
     ("double_paid", "A loan was paid twice", "Ask for the second payment back; the shortcode is paused until then."),
     ("late_success", "A payment that was called not paid was paid after all", "Check the loan and its booking; nothing was paid twice."),
     ("late_failure", "The rail reports a failure for a paid payment", "Compare with the portal. Nothing was changed here."),
     ("second_acknowledgement", "Two acknowledgements for one id", "Compare with the portal; the status is being asked."),
     ("second_receipt", "Two receipts for one id", "Compare with the portal: the receiver may have been paid twice."),
-    ("foreign_result", "A result that does not belong to its path", "Nothing was believed; the status is being asked. If it repeats, look at the sender's address."),
+    (
+        "foreign_result",
+        "A result that does not belong to its path",
+        "Nothing was believed; the status is being asked. If it repeats, look at the sender's address.",
+    ),
     ("result_without_send", "A result for a payment that was never sent", "Nothing was believed; the status is being asked."),
     ("veto", "The rail contradicts a proof", "No new attempt is made. Look the old one up at the portal."),
     ("contradiction", "Two pieces of evidence contradict each other", "Bring both to finance; nothing was changed."),
-    ("credential_halted", "The rail refuses our credential", "Mend it at the M-Pesa portal, then store the new version. Sending on it is stopped meanwhile."),
+    (
+        "credential_halted",
+        "The rail refuses our credential",
+        "Mend it at the M-Pesa portal, then store the new version. Sending on it is stopped meanwhile.",
+    ),
     ("name_mismatch", "M-Pesa knows the phone under another name", "Call the client. Payments to this phone are held until the item is closed."),
-    ("booking_person", "A paid loan cannot be booked in the core by itself", "Look at the loan in the core and follow the detail. Never pay again for it."),
-    ("booking_late", "A paid loan is still not booked in the core", "See why the core refuses or is down. It is tried again by itself; never pay again for it."),
+    (
+        "booking_person",
+        "A paid loan cannot be booked in the core by itself",
+        "Look at the loan in the core and follow the detail. Never pay again for it.",
+    ),
+    (
+        "booking_late",
+        "A paid loan is still not booked in the core",
+        "See why the core refuses or is down. It is tried again by itself; never pay again for it.",
+    ),
     ("sighting_failed", "An approved loan cannot be read", "Check the connection and the integration user's permissions in the core."),
     ("message_parked", "A message from outside could not be understood", "Look at it; nothing was done because of it."),
     ("row_parked", "A row made a step fail three times", "Show it to a developer; everything else goes on."),
     ("core_down", "A core cannot be reached", "Ask the partner; payments of its loans wait."),
     ("returned", "A payment was sent back by the rail", "Decide with the partner: pay again with a second person, or undo the booking in the core."),
-    ("wallet_negative", "A wallet is below zero", "A payment turned out paid after its charges were given back. Ask the partner to top up; it closes itself."),
-    ("paid_other_amount", "An earlier attempt with another amount was paid", "Compare the loan in the core with what was paid, and correct the loan there."),
-    ("rail_drift", "M-Pesa's balance is outside what the ledger explains", "Compare the M-Pesa statement with the ledger. Record funding that was added outside; it closes itself when explained."),
+    (
+        "wallet_negative",
+        "A wallet is below zero",
+        "A payment turned out paid after its charges were given back. Ask the partner to top up; it closes itself.",
+    ),
+    (
+        "paid_other_amount",
+        "An earlier attempt with another amount was paid",
+        "Compare the loan in the core with what was paid, and correct the loan there.",
+    ),
+    (
+        "rail_drift",
+        "M-Pesa's balance is outside what the ledger explains",
+        "Compare the M-Pesa statement with the ledger. Record funding that was added outside; it closes itself when explained.",
+    ),
     ("undone_in_core", "A booking of ours was undone or changed in the core", "Ask the partner why; the money was paid."),
 ];
 
@@ -186,10 +218,16 @@ pub async fn settle_in_tx(conn: &mut PgConnection, now: DateTime<Utc>, settled: 
 }
 
 /// Open items that an actor may see, oldest first, most urgent first within the page.
-pub async fn list(engine: &Engine, actor: &crate::audit::Actor, partner: Option<Uuid>, kind: Option<&str>, limit: i64) -> Result<Vec<crate::disbursement::view::ItemView>, VaultError> {
+pub async fn list(
+    engine: &Engine,
+    actor: &crate::audit::Actor,
+    partner: Option<Uuid>,
+    kind: Option<&str>,
+    limit: i64,
+) -> Result<Vec<crate::disbursement::view::ItemView>, VaultError> {
     actor.require(crate::audit::Permission::ItemsRead)?;
     let mut tx = actor.begin(engine).await?;
-    let only = actor.partner.map(|p| p.uuid()).or(partner);
+    let only = actor.partner.map(pv_kernel::ids::PartnerId::uuid).or(partner);
     Ok(sqlx::query_as(
         "select id, partner_id, kind, subject, title, detail, suggested_action, link, amount_minor, urgency, owner, opened_at from items
          where closed_at is null and ($1::uuid is null or partner_id = $1) and ($2::text is null or kind = $2)
@@ -211,14 +249,24 @@ pub async fn close(engine: &Engine, actor: &crate::audit::Actor, id: Uuid, reaso
     actor.require(crate::audit::Permission::ItemsAct)?;
     let why = crate::partner::checked_reason(reason)?;
     let mut tx = engine.begin().await?;
-    let row: Option<(Option<Uuid>, String)> =
-        sqlx::query_as("select partner_id, kind from items where id = $1 and closed_at is null for update").bind(id).fetch_optional(tx.conn()).await?;
+    let row: Option<(Option<Uuid>, String)> = sqlx::query_as("select partner_id, kind from items where id = $1 and closed_at is null for update")
+        .bind(id)
+        .fetch_optional(tx.conn())
+        .await?;
     let (partner, kind) = row.filter(|(p, _)| actor.partner.is_none_or(|a| Some(a.uuid()) == *p)).ok_or_else(|| Problem::not_found("open item"))?;
     if CLOSED_BY_FACTS.contains(&kind.as_str()) {
         let detail = "An item of this kind is closed by a fact, not by a word.";
-        return Err(Problem::refused("closed_by_facts", 409, detail, "Follow its suggested action; it closes itself when the fact is there.").about(id.to_string()).into());
+        return Err(Problem::refused("closed_by_facts", 409, detail, "Follow its suggested action; it closes itself when the fact is there.")
+            .about(id.to_string())
+            .into());
     }
-    sqlx::query("update items set closed_at = $2, closed_by = $3, resolution = $4 where id = $1").bind(id).bind(engine.now()).bind(actor.label()).bind(&why).execute(tx.conn()).await?;
+    sqlx::query("update items set closed_at = $2, closed_by = $3, resolution = $4 where id = $1")
+        .bind(id)
+        .bind(engine.now())
+        .bind(actor.label())
+        .bind(&why)
+        .execute(tx.conn())
+        .await?;
     let entry = crate::audit::AuditEntry::of(partner.map(pv_kernel::ids::PartnerId), "item.closed", id).because(why);
     crate::audit::record_in_tx(tx.conn(), engine, actor, entry).await?;
     Ok(tx.commit_at("item.close").await?)

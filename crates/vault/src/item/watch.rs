@@ -25,7 +25,10 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     for p in &unknown {
         let page = p.first_sent_at.is_some_and(|t| now - t > chrono(engine.limits.unknown_page));
         let since = p.first_sent_at.map(|t| t.to_rfc3339()).unwrap_or_default();
-        let detail = format!("{} was sent first at {since} and its fate is not known; it is asked for at growing intervals. Its money and charges stay held.", p.rail_id);
+        let detail = format!(
+            "{} was sent first at {since} and its fate is not known; it is asked for at growing intervals. Its money and charges stay held.",
+            p.rail_id
+        );
         items.push(super::about_payout("unknown_payout", p, detail, page));
     }
     // Index: bookings_open.

@@ -141,7 +141,11 @@ pub async fn store_inbound(engine: &Engine, inbound: &Inbound) -> Result<Stored,
     if !known {
         // One item for all of them: a stranger must not be able to flood the list.
         let subject = Uuid::from_bytes(*crypto::sha256(inbound.kind.as_str().as_bytes()).first_chunk::<16>().unwrap_or(&[0; 16]));
-        let detail = format!("A {} came from {} to a path that is not ours. It is stored; nothing was done because of it.", inbound.kind.as_str(), inbound.peer);
+        let detail = format!(
+            "A {} came from {} to a path that is not ours. It is stored; nothing was done because of it.",
+            inbound.kind.as_str(),
+            inbound.peer
+        );
         let item = item::about("message_parked", None, subject, format!("/api/messages/{id}"), detail, false);
         item::open_in_tx(tx.conn(), engine, now, &[item]).await?;
     }
@@ -240,7 +244,16 @@ pub async fn store_outgoing_in_tx(conn: &mut PgConnection, engine: &Engine, now:
         .map(|m| {
             let id = engine.ids.uuid(now);
             let body = engine.keys.seal(Place { column: "messages.body_enc", row: id }, &m.body)?;
-            Ok(Row { id, partner_id: m.partner, party: m.party, kind: m.kind, disbursement_id: m.disbursement, http_status: m.http_status, body, outcome: &m.outcome })
+            Ok(Row {
+                id,
+                partner_id: m.partner,
+                party: m.party,
+                kind: m.kind,
+                disbursement_id: m.disbursement,
+                http_status: m.http_status,
+                body,
+                outcome: &m.outcome,
+            })
         })
         .collect::<Result<Vec<_>, VaultError>>()?;
     sqlx::query(

@@ -144,7 +144,7 @@ async fn weigh(engine: &Engine, messages: &[Message]) -> Result<(), VaultError> 
     let mut sightings = Vec::new();
     for (message, meaning) in &meanings {
         let verdict = match meaning {
-            Meaning::Payout(_) => heard.next().map(|o| outcome(message.id, o.heard, now)).unwrap_or_else(|| Verdict::weighed(message.id, "nothing")),
+            Meaning::Payout(_) => heard.next().map_or_else(|| Verdict::weighed(message.id, "nothing"), |o| outcome(message.id, o.heard, now)),
             Meaning::Status { query, news, body, trusted } => {
                 let said = news.as_ref().and_then(|_| heard.next()).map(|o| o.heard);
                 answered_in_tx(conn, engine, *query, body, *trusted, message.id).await?;
@@ -152,7 +152,10 @@ async fn weigh(engine: &Engine, messages: &[Message]) -> Result<(), VaultError> 
             }
             Meaning::Balance { query, body, trusted } => Verdict::weighed(message.id, balance_in_tx(conn, engine, *query, body, *trusted).await?),
             Meaning::QueryLost(query) => {
-                sqlx::query("update rail_queries set state = 'lost' where id = $1 and state in ('asking', 'taken')").bind(query).execute(&mut *conn).await?;
+                sqlx::query("update rail_queries set state = 'lost' where id = $1 and state in ('asking', 'taken')")
+                    .bind(query)
+                    .execute(&mut *conn)
+                    .await?;
                 Verdict::weighed(message.id, "the rail gave up the question")
             }
             Meaning::Sighting(s) => {
@@ -169,7 +172,11 @@ async fn weigh(engine: &Engine, messages: &[Message]) -> Result<(), VaultError> 
                 let item = item::about("message_parked", message.partner_id, subject, format!("/api/messages/{}", message.id), detail, false);
                 item::open_in_tx(conn, engine, now, &[item]).await?;
                 // What we cannot read may still mean something: the payout is asked about at once.
-                sqlx::query("update payouts set due_at = $2 where id = $1 and state in ('accepted', 'unknown')").bind(message.payout_id).bind(now).execute(&mut *conn).await?;
+                sqlx::query("update payouts set due_at = $2 where id = $1 and state in ('accepted', 'unknown')")
+                    .bind(message.payout_id)
+                    .bind(now)
+                    .execute(&mut *conn)
+                    .await?;
                 Verdict { id: message.id, state: "parked", outcome: why.clone(), due_at: None }
             }
         };
@@ -186,7 +193,9 @@ fn outcome(id: Uuid, heard: Heard, now: DateTime<Utc>) -> Verdict {
         Heard::NothingNew => Verdict::weighed(id, "nothing new"),
         Heard::NotEvidence => Verdict::weighed(id, "not evidence; the rail is asked"),
         // Waits for the acknowledgement, which wakes it; and looks again by itself.
-        Heard::TooEarly => Verdict { id, state: "unmatched", outcome: "came before its acknowledgement".into(), due_at: Some(now + chrono::Duration::seconds(10)) },
+        Heard::TooEarly => {
+            Verdict { id, state: "unmatched", outcome: "came before its acknowledgement".into(), due_at: Some(now + chrono::Duration::seconds(10)) }
+        }
     }
 }
 
@@ -216,11 +225,15 @@ fn read(engine: &Engine, m: &Message) -> Result<Meaning, VaultError> {
         Kind::StatusResult => match (engine.rail.read_status(&body), m.query_id) {
             // An answer about a typed receipt may be about another payment: the ruling that asked decides what it is worth.
             (Ok(_), Some(query)) if m.purpose.as_deref() == Some("receipt") => Meaning::Status { query, news: None, body, trusted: m.trusted },
-            (Ok(notice), Some(query)) => Meaning::Status { query, news: news(Event::Status { notice, trusted: m.trusted }), body, trusted: m.trusted },
+            (Ok(notice), Some(query)) => {
+                Meaning::Status { query, news: news(Event::Status { notice, trusted: m.trusted }), body, trusted: m.trusted }
+            }
             (Ok(_), None) => Meaning::Nothing("no question".into()),
             (Err(error), _) => Meaning::Unreadable(error.0),
         },
-        Kind::BalanceResult => m.query_id.map_or_else(|| Meaning::Nothing("no question".into()), |query| Meaning::Balance { query, body, trusted: m.trusted }),
+        Kind::BalanceResult => {
+            m.query_id.map_or_else(|| Meaning::Nothing("no question".into()), |query| Meaning::Balance { query, body, trusted: m.trusted })
+        }
         Kind::StatusTimeout | Kind::BalanceTimeout => m.query_id.map_or_else(|| Meaning::Nothing("no question".into()), Meaning::QueryLost),
         Kind::LoanHook => read_hook(m, &body),
         Kind::LoanWebhook => read_webhook(m, &body),
@@ -266,7 +279,15 @@ fn read_webhook(m: &Message, body: &[u8]) -> Meaning {
     let (Some(core_id), Some(partner)) = (m.token.as_deref().and_then(|t| t.parse().ok()), m.partner_id) else {
         return Meaning::Nothing("no connection".into());
     };
-    Meaning::Sighting(Sighting { partner, core_id, loan_id: payload.loan_id.clone(), way: "webhook", claimed: Some(payload.claimed()), asked_by: None, create: true })
+    Meaning::Sighting(Sighting {
+        partner,
+        core_id,
+        loan_id: payload.loan_id.clone(),
+        way: "webhook",
+        claimed: Some(payload.claimed()),
+        asked_by: None,
+        create: true,
+    })
 }
 
 /// Marks a question as answered, and hands answers about typed receipts to the ruling that asked.

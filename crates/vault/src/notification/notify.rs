@@ -44,7 +44,8 @@ struct Text {
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let now = engine.now();
     let mut tx = engine.begin().await?;
-    let cursor: Option<(i64,)> = sqlx::query_as("select seq from outbox_cursors where consumer = 'sms' for update skip locked").fetch_optional(tx.conn()).await?;
+    let cursor: Option<(i64,)> =
+        sqlx::query_as("select seq from outbox_cursors where consumer = 'sms' for update skip locked").fetch_optional(tx.conn()).await?;
     let Some((seq,)) = cursor else { return Ok(Worked::default()) };
     let events: Vec<Event> = sqlx::query_as(
         "select s.seq, o.id, o.kind, o.subject, o.payload from outbox_sequence s join outbox o on o.id = s.event_id where s.seq > $1 order by s.seq limit $2",
@@ -78,7 +79,15 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
         if !sms.enabled || core.is_some_and(|c| !c.sms_enabled) || product.is_some_and(|p| !p.sms_notifications_enabled) {
             continue;
         }
-        let phones: Vec<Msisdn> = partner.notification_phones.iter().chain(&sms.phones).chain(core.iter().flat_map(|c| &c.sms_phones)).copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let phones: Vec<Msisdn> = partner
+            .notification_phones
+            .iter()
+            .chain(&sms.phones)
+            .chain(core.iter().flat_map(|c| &c.sms_phones))
+            .copied()
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
         let wallet = balances.get(&d.partner()).copied().unwrap_or(Money::ZERO);
         for (to, kind, content) in compose(event, d, partner, &phones, wallet) {
             let content = pv_damza::segments::clean(&content);
@@ -121,7 +130,11 @@ fn compose(event: &Event, d: &Row, partner: &Partner, phones: &[Msisdn], wallet:
     match event.kind.as_str() {
         "disbursement.paid" => {
             let (Some(receiver), Some(receipt)) = (d.receiver(), d.receipt.as_deref()) else { return Vec::new() };
-            let text = if d.core_id.is_some() { texts::loan_paid_customer(&partner.short_name, d.first_name(), amount, receipt) } else { texts::paid_customer(&partner.short_name, amount, receipt) };
+            let text = if d.core_id.is_some() {
+                texts::loan_paid_customer(&partner.short_name, d.first_name(), amount, receipt)
+            } else {
+                texts::paid_customer(&partner.short_name, amount, receipt)
+            };
             let mut all = vec![(receiver, "payment_receipt", text)];
             all.extend(to_partner("disbursement_confirmation", texts::paid_partner(client, &receiver.masked(), amount, receipt, wallet)));
             all

@@ -10,7 +10,13 @@ use uuid::Uuid;
 use crate::{Engine, VaultError, partner::sms_settings};
 
 /// Takes a report; answers in words what became of it.
-pub(crate) async fn take_in_tx(conn: &mut PgConnection, engine: &Engine, partner: Option<Uuid>, body: &[u8], signature: Option<&str>) -> Result<String, VaultError> {
+pub(crate) async fn take_in_tx(
+    conn: &mut PgConnection,
+    engine: &Engine,
+    partner: Option<Uuid>,
+    body: &[u8],
+    signature: Option<&str>,
+) -> Result<String, VaultError> {
     let Some(partner) = partner else { return Ok("no account has this path".to_owned()) };
     let settings = sms_settings::load_accounts_in_tx(conn, &engine.keys, &[PartnerId(partner)]).await?;
     let Some(settings) = settings.get(&PartnerId(partner)) else { return Ok("no account has this path".to_owned()) };

@@ -92,12 +92,32 @@ async fn hand_over(engine: &Engine, text: &Text, settings: Option<&SmsSettings>)
 
 fn outcome(engine: &Engine, result: &Result<SendReceipt, SendError>, text: &Text, settings: Option<&SmsSettings>) -> Outcome {
     let sender = settings.map(|s| s.account.sender_id.clone()).unwrap_or_default();
-    let base = Outcome { id: text.id, fence: text.fence, status: "pending", state: "queued", reference: None, sender, segments: None, cost: None, error: None, due_at: None };
+    let base = Outcome {
+        id: text.id,
+        fence: text.fence,
+        status: "pending",
+        state: "queued",
+        reference: None,
+        sender,
+        segments: None,
+        cost: None,
+        error: None,
+        due_at: None,
+    };
     let later = engine.now() + chrono::Duration::seconds(i64::from(text.handovers.clamp(1, 10)).pow(2) * 3);
     match result {
-        Ok(receipt) => Outcome { status: "sent", state: "accepted", reference: Some(receipt.message_id.clone()), segments: receipt.segments, cost: receipt.cost_e4, ..base },
+        Ok(receipt) => Outcome {
+            status: "sent",
+            state: "accepted",
+            reference: Some(receipt.message_id.clone()),
+            segments: receipt.segments,
+            cost: receipt.cost_e4,
+            ..base
+        },
         Err(SendError::Permanent(why)) => Outcome { status: "failed", state: "rejected", error: Some(why.clone()), ..base },
-        Err(error) if text.handovers >= MAX_HANDOVERS => Outcome { status: "failed", state: "rejected", error: Some(format!("given up: {error}")), ..base },
+        Err(error) if text.handovers >= MAX_HANDOVERS => {
+            Outcome { status: "failed", state: "rejected", error: Some(format!("given up: {error}")), ..base }
+        }
         Err(error) => Outcome { error: Some(error.to_string()), due_at: Some(later), ..base },
     }
 }
@@ -124,7 +144,14 @@ async fn write(engine: &Engine, chunk: &[(Result<SendReceipt, SendError>, Text)]
         .filter(|(_, o)| o.status != "pending")
         .filter_map(|((_, t), o)| {
             let to = Msisdn::parse(&t.recipient_phone).map(Msisdn::masked).unwrap_or_default();
-            Some(Line { partner: t.partner_id, disbursement: t.disbursement_id?, lane: "SMS", what: format!("{} to {to}: {}", t.message_type.replace('_', " "), o.status), detail: o.error.clone(), message: None })
+            Some(Line {
+                partner: t.partner_id,
+                disbursement: t.disbursement_id?,
+                lane: "SMS",
+                what: format!("{} to {to}: {}", t.message_type.replace('_', " "), o.status),
+                detail: o.error.clone(),
+                message: None,
+            })
         })
         .collect();
     outbox::lines_in_tx(tx.conn(), engine, now, &lines).await?;

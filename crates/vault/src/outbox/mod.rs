@@ -7,11 +7,7 @@ use serde::Serialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{
-    Engine, VaultError,
-    disbursement::store::Row as DisbursementRow,
-    engine::Worked,
-};
+use crate::{Engine, VaultError, disbursement::store::Row as DisbursementRow, engine::Worked};
 
 /// An event to be published.
 #[derive(Debug, Clone, Serialize)]
@@ -110,7 +106,10 @@ pub async fn lines_in_tx(conn: &mut PgConnection, engine: &Engine, now: DateTime
             message_id: l.message,
         })
         .collect();
-    sqlx::query("insert into disbursement_events select x.* from jsonb_populate_recordset(null::disbursement_events, $1) x").bind(Json(&rows)).execute(conn).await?;
+    sqlx::query("insert into disbursement_events select x.* from jsonb_populate_recordset(null::disbursement_events, $1) x")
+        .bind(Json(&rows))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -118,7 +117,8 @@ pub async fn lines_in_tx(conn: &mut PgConnection, engine: &Engine, now: DateTime
 /// locked, and who does not get it has nothing to do. Index: `outbox_order`.
 pub async fn sequence(engine: &Engine) -> Result<Worked, VaultError> {
     let mut tx = engine.begin().await?;
-    let cursor: Option<(i64,)> = sqlx::query_as("select seq from outbox_cursors where consumer = 'sequencer' for update skip locked").fetch_optional(tx.conn()).await?;
+    let cursor: Option<(i64,)> =
+        sqlx::query_as("select seq from outbox_cursors where consumer = 'sequencer' for update skip locked").fetch_optional(tx.conn()).await?;
     let Some((seq,)) = cursor else {
         return Ok(Worked::default());
     };

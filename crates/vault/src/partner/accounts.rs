@@ -34,8 +34,7 @@ pub fn platform_accounts() -> Vec<NewAccount> {
 /// The accounts of a partner: in the platform's book, and in the mirror.
 pub fn partner_accounts(partner: PartnerId) -> Vec<NewAccount> {
     use AccountKind::{Asset, Difference, Equity, Expense, Liability};
-    let own = ["float_due", "charges_clearing", "rail_tariff"]
-        .map(|name| of_the_platforms_book(name, partner));
+    let own = ["float_due", "charges_clearing", "rail_tariff"].map(|name| of_the_platforms_book(name, partner));
     let mirror = [
         ("float_incoming", Asset),
         ("to_book", Asset),
@@ -50,39 +49,23 @@ pub fn partner_accounts(partner: PartnerId) -> Vec<NewAccount> {
     ]
     .map(|(name, kind)| NewAccount::new(AccountRef::mirror(partner, name), kind));
     // Only these two refuse a command (rule B6).
-    let bounded = [
-        of_the_platforms_book("wallet", partner).bounded(),
-        NewAccount::new(AccountRef::mirror(partner, "suspense"), Liability).bounded(),
-    ];
+    let bounded = [of_the_platforms_book("wallet", partner).bounded(), NewAccount::new(AccountRef::mirror(partner, "suspense"), Liability).bounded()];
     own.into_iter().chain(mirror).chain(bounded).collect()
 }
 
 fn of_the_platforms_book(name: &str, partner: PartnerId) -> NewAccount {
-    NewAccount::new(
-        AccountRef::platform(format!("{name}:{partner}")),
-        AccountKind::Liability,
-    )
-    .of_partner(partner)
+    NewAccount::new(AccountRef::platform(format!("{name}:{partner}")), AccountKind::Liability).of_partner(partner)
 }
 
 /// The mirror accounts of one shortcode: utility, working, charges.
 pub fn shortcode_accounts(partner: PartnerId, shortcode: &str) -> Vec<NewAccount> {
     ["utility", "working", "charges"]
-        .map(|name| {
-            NewAccount::new(
-                AccountRef::mirror(partner, format!("{name}:{shortcode}")),
-                AccountKind::Asset,
-            )
-        })
+        .map(|name| NewAccount::new(AccountRef::mirror(partner, format!("{name}:{shortcode}")), AccountKind::Asset))
         .into()
 }
 
 /// Opens accounts inside the caller's transaction, which is one of the worker role.
-pub async fn open_accounts_in_tx(
-    conn: &mut PgConnection,
-    engine: &Engine,
-    accounts: &[NewAccount],
-) -> Result<(), VaultError> {
+pub async fn open_accounts_in_tx(conn: &mut PgConnection, engine: &Engine, accounts: &[NewAccount]) -> Result<(), VaultError> {
     pv_ledger::open_accounts_in_tx(conn, accounts, engine.now()).await?;
     Ok(())
 }
@@ -98,11 +81,7 @@ mod tests {
     const PARTNER: PartnerId = PartnerId(uuid::Uuid::from_u128(1));
 
     fn all() -> Vec<NewAccount> {
-        platform_accounts()
-            .into_iter()
-            .chain(partner_accounts(PARTNER))
-            .chain(shortcode_accounts(PARTNER, "600111"))
-            .collect()
+        platform_accounts().into_iter().chain(partner_accounts(PARTNER)).chain(shortcode_accounts(PARTNER, "600111")).collect()
     }
 
     #[test]
@@ -113,15 +92,8 @@ mod tests {
 
     #[test]
     fn only_wallet_and_suspense_refuse_a_command() {
-        let bounded: Vec<_> = all()
-            .into_iter()
-            .filter(|a| a.bounded)
-            .map(|a| a.account.name.into_owned())
-            .collect();
-        assert_eq!(
-            bounded,
-            [format!("wallet:{PARTNER}"), "suspense".to_owned()]
-        );
+        let bounded: Vec<_> = all().into_iter().filter(|a| a.bounded).map(|a| a.account.name.into_owned()).collect();
+        assert_eq!(bounded, [format!("wallet:{PARTNER}"), "suspense".to_owned()]);
     }
 
     #[test]

@@ -144,28 +144,12 @@ impl TryFrom<Row> for KeyView {
 }
 
 /// Makes a key. A partner's actor makes keys of its own partner and environment; nobody gives more than he has.
-pub async fn create(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-    new: NewKey,
-) -> Result<MadeKey, VaultError> {
+pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, new: NewKey) -> Result<MadeKey, VaultError> {
     actor.require(Permission::KeysWrite)?;
     // The platform may make keys of its own: then nobody is named.
-    let partner = if actor.is_platform() {
-        partner
-    } else {
-        Some(actor.partner_for(partner)?)
-    };
-    if actor.kind == ActorKind::ApiKey
-        && !actor.is_platform()
-        && actor.environment != new.environment
-    {
-        return Err(Problem::invalid(
-            "/environment",
-            "A key makes keys of its own environment only.",
-        )
-        .into());
+    let partner = if actor.is_platform() { partner } else { Some(actor.partner_for(partner)?) };
+    if actor.kind == ActorKind::ApiKey && !actor.is_platform() && actor.environment != new.environment {
+        return Err(Problem::invalid("/environment", "A key makes keys of its own environment only.").into());
     }
     checked(&new, engine.now())?;
     let mut tx = actor.begin(engine).await?;
@@ -175,8 +159,7 @@ pub async fn create(
     }
     may_give(tx.conn(), actor, partner, &new.role).await?;
     let made = insert(tx.conn(), engine, partner, &new, &actor.label()).await?;
-    let entry = AuditEntry::of(partner, "key.create", made.view.id)
-        .change(None::<&KeyView>, Some(&made.view));
+    let entry = AuditEntry::of(partner, "key.create", made.view.id).change(None::<&KeyView>, Some(&made.view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(made)
@@ -185,41 +168,24 @@ pub async fn create(
 fn checked(new: &NewKey, now: DateTime<Utc>) -> Result<(), Box<Problem>> {
     checked_text("/label", &new.label, 100)?;
     if new.addresses.len() > 50 {
-        return Err(Box::new(Problem::invalid(
-            "/addresses",
-            "At most 50 addresses.",
-        )));
+        return Err(Box::new(Problem::invalid("/addresses", "At most 50 addresses.")));
     }
     for address in &new.addresses {
         address.parse::<Network>()?;
     }
-    for (pointer, amount) in [
-        ("/limits/per_payment", new.limits.per_payment),
-        ("/limits/per_day", new.limits.per_day),
-    ] {
+    for (pointer, amount) in [("/limits/per_payment", new.limits.per_payment), ("/limits/per_day", new.limits.per_day)] {
         if amount.is_some_and(|a| a.minor() < 0) {
-            return Err(Box::new(Problem::invalid(
-                pointer,
-                "A limit is not negative.",
-            )));
+            return Err(Box::new(Problem::invalid(pointer, "A limit is not negative.")));
         }
     }
     if new.expires_at.is_some_and(|at| at <= now) {
-        return Err(Box::new(Problem::invalid(
-            "/expires_at",
-            "This moment is past.",
-        )));
+        return Err(Box::new(Problem::invalid("/expires_at", "This moment is past.")));
     }
     Ok(())
 }
 
 /// The role exists, is one of the right side, and holds nothing that the actor does not hold.
-async fn may_give(
-    conn: &mut PgConnection,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-    role: &str,
-) -> Result<(), VaultError> {
+async fn may_give(conn: &mut PgConnection, actor: &Actor, partner: Option<PartnerId>, role: &str) -> Result<(), VaultError> {
     let found: Option<(String, Vec<String>)> = sqlx::query_as(
         "select r.scope, coalesce(array_agg(p.permission) filter (where p.permission is not null), '{}')
          from roles r left join role_permissions p on p.role = r.name where r.name = $1 group by r.scope",
@@ -227,41 +193,19 @@ async fn may_give(
     .bind(role)
     .fetch_optional(conn)
     .await?;
-    let side = if partner.is_some() {
-        "partner"
-    } else {
-        "platform"
-    };
+    let side = if partner.is_some() { "partner" } else { "platform" };
     let Some((_, permissions)) = found.filter(|(scope, _)| scope == side) else {
-        return Err(
-            Problem::invalid("/role", format!("There is no such role of a {side}.")).into(),
-        );
+        return Err(Problem::invalid("/role", format!("There is no such role of a {side}.")).into());
     };
-    let more = Permission::known(permissions.iter().map(String::as_str))
-        .into_iter()
-        .find(|p| !actor.may(*p));
+    let more = Permission::known(permissions.iter().map(String::as_str)).into_iter().find(|p| !actor.may(*p));
     if let Some(more) = more {
-        let detail = format!(
-            "The role {role} may do {more}, which you may not: nobody gives more than he has."
-        );
-        return Err(Problem::refused(
-            "not_permitted",
-            403,
-            detail,
-            "Choose a smaller role, or ask an administrator.",
-        )
-        .into());
+        let detail = format!("The role {role} may do {more}, which you may not: nobody gives more than he has.");
+        return Err(Problem::refused("not_permitted", 403, detail, "Choose a smaller role, or ask an administrator.").into());
     }
     Ok(())
 }
 
-async fn insert(
-    conn: &mut PgConnection,
-    engine: &Engine,
-    partner: Option<PartnerId>,
-    new: &NewKey,
-    by: &str,
-) -> Result<MadeKey, VaultError> {
+async fn insert(conn: &mut PgConnection, engine: &Engine, partner: Option<PartnerId>, new: &NewKey, by: &str) -> Result<MadeKey, VaultError> {
     let key = new_key(engine.ids.as_ref(), new.environment);
     let shown: String = key.expose_secret().chars().take(SHOWN).collect();
     let row: Row = sqlx::query_as(
@@ -283,18 +227,11 @@ async fn insert(
     .bind(by)
     .fetch_one(conn)
     .await?;
-    Ok(MadeKey {
-        key,
-        view: row.try_into()?,
-    })
+    Ok(MadeKey { key, view: row.try_into()? })
 }
 
 /// The keys that the actor sees, newest first; the platform may name one partner.
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-) -> Result<Vec<KeyView>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) -> Result<Vec<KeyView>, VaultError> {
     actor.require(Permission::KeysWrite)?;
     let mut tx = actor.begin(engine).await?;
     let rows: Vec<Row> = sqlx::query_as(
@@ -320,12 +257,7 @@ async fn lock(conn: &mut PgConnection, id: ApiKeyId) -> Result<KeyView, VaultErr
 }
 
 /// Ends a key at once. Ending it again changes nothing.
-pub async fn revoke(
-    engine: &Engine,
-    actor: &Actor,
-    id: ApiKeyId,
-    reason: &str,
-) -> Result<KeyView, VaultError> {
+pub async fn revoke(engine: &Engine, actor: &Actor, id: ApiKeyId, reason: &str) -> Result<KeyView, VaultError> {
     actor.require(Permission::KeysWrite)?;
     let reason = super::checked_reason(reason)?;
     let now = engine.now();
@@ -335,18 +267,9 @@ pub async fn revoke(
         tx.rollback().await?;
         return Ok(before);
     }
-    sqlx::query("update api_keys set revoked_at = $2 where id = $1")
-        .bind(id.uuid())
-        .bind(now)
-        .execute(tx.conn())
-        .await?;
-    let after = KeyView {
-        revoked_at: Some(now),
-        ..before.clone()
-    };
-    let entry = AuditEntry::of(before.partner_id, "key.revoke", id)
-        .because(reason)
-        .change(Some(&before), Some(&after));
+    sqlx::query("update api_keys set revoked_at = $2 where id = $1").bind(id.uuid()).bind(now).execute(tx.conn()).await?;
+    let after = KeyView { revoked_at: Some(now), ..before.clone() };
+    let entry = AuditEntry::of(before.partner_id, "key.revoke", id).because(reason).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -354,12 +277,7 @@ pub async fn revoke(
 
 /// Makes a new key with the same role, addresses and limits; the old one ends after `overlap` (at most 30 days), or when it would
 /// have ended anyway.
-pub async fn rotate(
-    engine: &Engine,
-    actor: &Actor,
-    id: ApiKeyId,
-    overlap: Duration,
-) -> Result<MadeKey, VaultError> {
+pub async fn rotate(engine: &Engine, actor: &Actor, id: ApiKeyId, overlap: Duration) -> Result<MadeKey, VaultError> {
     actor.require(Permission::KeysWrite)?;
     if overlap < Duration::zero() || overlap > Duration::days(30) {
         return Err(Problem::invalid("/overlap", "Between 0 and 30 days.").into());
@@ -368,19 +286,11 @@ pub async fn rotate(
     let mut tx = actor.begin(engine).await?;
     let old = lock(tx.conn(), id).await?;
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
-        return Err(
-            Problem::refused("key_over", 409, "This key has ended.", "Make a new key.").into(),
-        );
+        return Err(Problem::refused("key_over", 409, "This key has ended.", "Make a new key.").into());
     }
     may_give(tx.conn(), actor, old.partner_id, &old.role).await?;
-    let ends = old
-        .expires_at
-        .map_or(now + overlap, |at| at.min(now + overlap));
-    sqlx::query("update api_keys set expires_at = $2 where id = $1")
-        .bind(id.uuid())
-        .bind(ends)
-        .execute(tx.conn())
-        .await?;
+    let ends = old.expires_at.map_or(now + overlap, |at| at.min(now + overlap));
+    sqlx::query("update api_keys set expires_at = $2 where id = $1").bind(id.uuid()).bind(ends).execute(tx.conn()).await?;
     let new = NewKey {
         label: old.label.clone(),
         environment: old.environment,
@@ -390,8 +300,7 @@ pub async fn rotate(
         expires_at: old.expires_at,
     };
     let made = insert(tx.conn(), engine, old.partner_id, &new, &actor.label()).await?;
-    let entry =
-        AuditEntry::of(old.partner_id, "key.rotate", id).change(Some(&old), Some(&made.view));
+    let entry = AuditEntry::of(old.partner_id, "key.rotate", id).change(Some(&old), Some(&made.view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(made)
@@ -413,11 +322,7 @@ struct Presented {
 }
 
 /// Who presents this key. All refusals of the key itself are one and the same 401: nobody learns whether it once was one.
-pub async fn authenticate(
-    engine: &Engine,
-    presented: &str,
-    address: Option<IpAddr>,
-) -> Result<Actor, VaultError> {
+pub async fn authenticate(engine: &Engine, presented: &str, address: Option<IpAddr>) -> Result<Actor, VaultError> {
     let environment = well_written(presented).ok_or_else(not_a_key)?;
     let now = engine.now();
     // Nobody's tenant is known yet, so the worker's role looks. Index: the unique key_hash.
@@ -430,28 +335,17 @@ pub async fn authenticate(
     .fetch_optional(engine.db.worker())
     .await?;
     let key = found.ok_or_else(not_a_key)?;
-    if key.revoked_at.is_some()
-        || key.expires_at.is_some_and(|at| at <= now)
-        || key.environment != environment.as_str()
-    {
+    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) || key.environment != environment.as_str() {
         return Err(not_a_key().into());
     }
     address_allowed(&key.addresses.0, address)?;
     let permissions = Permission::known(key.permissions.iter().map(String::as_str));
-    let permissions = match key
-        .partner_status
-        .as_deref()
-        .map(PartnerStatus::from_column)
-        .transpose()?
-    {
+    let permissions = match key.partner_status.as_deref().map(PartnerStatus::from_column).transpose()? {
         Some(PartnerStatus::Closed) => return Err(not_a_key().into()),
         Some(status) => left_of(status, permissions),
         None => permissions,
     };
-    if key
-        .last_used_at
-        .is_none_or(|at| now - at >= Duration::minutes(1))
-    {
+    if key.last_used_at.is_none_or(|at| now - at >= Duration::minutes(1)) {
         note_use(engine, key.id, now).await?;
     }
     Ok(Actor {
@@ -470,39 +364,22 @@ pub async fn authenticate(
 /// What a key's limits are: asked where a payment is started with it.
 pub async fn limits_in_tx(conn: &mut PgConnection, id: ApiKeyId) -> Result<KeyLimits, VaultError> {
     let limits: Option<Json<KeyLimits>> =
-        sqlx::query_scalar("select limits from api_keys where id = $1")
-            .bind(id.uuid())
-            .fetch_optional(conn)
-            .await?;
+        sqlx::query_scalar("select limits from api_keys where id = $1").bind(id.uuid()).fetch_optional(conn).await?;
     Ok(limits.ok_or_else(|| Problem::not_found("API key"))?.0)
 }
 
 fn not_a_key() -> Problem {
-    Problem::refused(
-        "not_authenticated",
-        401,
-        "The API key is missing, wrong or has ended.",
-        "Send a valid key as Authorization: Bearer …",
-    )
+    Problem::refused("not_authenticated", 401, "The API key is missing, wrong or has ended.", "Send a valid key as Authorization: Bearer …")
 }
 
 fn address_allowed(list: &[String], address: Option<IpAddr>) -> Result<(), Box<Problem>> {
-    let allowed = list.is_empty()
-        || address.is_some_and(|address| {
-            list.iter()
-                .filter_map(|n| n.parse::<Network>().ok())
-                .any(|n| n.contains(address))
-        });
+    let allowed =
+        list.is_empty() || address.is_some_and(|address| list.iter().filter_map(|n| n.parse::<Network>().ok()).any(|n| n.contains(address)));
     if allowed {
         return Ok(());
     }
     let detail = "This API key may not be used from this address.";
-    Err(Box::new(Problem::refused(
-        "address_not_allowed",
-        403,
-        detail,
-        "Call from an address on the key's list, or have the list changed.",
-    )))
+    Err(Box::new(Problem::refused("address_not_allowed", 403, detail, "Call from an address on the key's list, or have the list changed.")))
 }
 
 /// A suspended partner reads and starts nothing; one that is closing settles what is open and starts nothing new.
@@ -529,10 +406,7 @@ async fn note_use(engine: &Engine, key: Uuid, now: DateTime<Utc>) -> Result<(), 
 }
 
 /// The platform's first key, made at the first start: `Some` only in the process that made it, which shows it once.
-pub async fn ensure_platform_key(
-    engine: &Engine,
-    environment: Environment,
-) -> Result<Option<SecretString>, VaultError> {
+pub async fn ensure_platform_key(engine: &Engine, environment: Environment) -> Result<Option<SecretString>, VaultError> {
     let now = engine.now();
     let mut tx = engine.begin().await?;
     // The row is the lock: of several processes that start at once, one makes the key, in the same transaction.
@@ -557,8 +431,7 @@ pub async fn ensure_platform_key(
         expires_at: None,
     };
     let made = insert(tx.conn(), engine, None, &new, &actor.label()).await?;
-    let entry =
-        AuditEntry::of(None, "key.create", made.view.id).change(None::<&KeyView>, Some(&made.view));
+    let entry = AuditEntry::of(None, "key.create", made.view.id).change(None::<&KeyView>, Some(&made.view));
     record_in_tx(tx.conn(), engine, &actor, entry).await?;
     tx.commit().await?;
     Ok(Some(made.key))
@@ -573,16 +446,8 @@ mod tests {
         let list = ["41.90.0.0/16".to_owned()];
         assert!(address_allowed(&[], None).is_ok());
         assert!(address_allowed(&list, "41.90.3.4".parse().ok()).is_ok());
-        assert_eq!(
-            address_allowed(&list, "1.2.3.4".parse().ok())
-                .unwrap_err()
-                .status,
-            403
-        );
-        assert_eq!(
-            address_allowed(&list, None).unwrap_err().code,
-            "address_not_allowed"
-        );
+        assert_eq!(address_allowed(&list, "1.2.3.4".parse().ok()).unwrap_err().status, 403);
+        assert_eq!(address_allowed(&list, None).unwrap_err().code, "address_not_allowed");
     }
 
     #[test]
@@ -590,14 +455,8 @@ mod tests {
         let all: BTreeSet<_> = Permission::ALL.iter().copied().collect();
         let left = left_of(PartnerStatus::Suspended, all.clone());
         assert!(left.contains(&Permission::WalletRead) && left.contains(&Permission::StopSet));
-        assert!(
-            !left.contains(&Permission::DisbursementsCreate)
-                && !left.contains(&Permission::ConnectionsWrite)
-        );
-        assert!(
-            !left_of(PartnerStatus::Closing, all.clone())
-                .contains(&Permission::DisbursementsCreate)
-        );
+        assert!(!left.contains(&Permission::DisbursementsCreate) && !left.contains(&Permission::ConnectionsWrite));
+        assert!(!left_of(PartnerStatus::Closing, all.clone()).contains(&Permission::DisbursementsCreate));
         assert_eq!(left_of(PartnerStatus::Active, all.clone()), all);
     }
 }

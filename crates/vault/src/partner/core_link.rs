@@ -160,58 +160,30 @@ impl Written {
         self.endpoint = checked_path("/mifos_api_endpoint", &self.endpoint, 500)?;
         let host = checked_url("/mifos_host_url", &self.host, 500, rules)?;
         // People paste the whole base URL: the endpoint does not go in twice.
-        self.host = if self.endpoint.is_empty() {
-            host
-        } else {
-            host.strip_suffix(self.endpoint.as_str())
-                .unwrap_or(&host)
-                .to_owned()
-        };
+        self.host = if self.endpoint.is_empty() { host } else { host.strip_suffix(self.endpoint.as_str()).unwrap_or(&host).to_owned() };
         self.username = checked_text("/mifos_username", &self.username, 255)?;
         self.tenant = checked_text("/mifos_tenant_id", &self.tenant, 100)?;
-        if !self
-            .tenant
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        {
-            return Err(Box::new(Problem::invalid(
-                "/mifos_tenant_id",
-                "A tenant is written with letters, digits, - _ and .",
-            )));
+        if !self.tenant.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            return Err(Box::new(Problem::invalid("/mifos_tenant_id", "A tenant is written with letters, digits, - _ and .")));
         }
         if let Some(pem) = &self.ca_pem
             && (pem.len() > 100_000 || !pem.contains("-----BEGIN CERTIFICATE-----"))
         {
-            return Err(Box::new(Problem::invalid(
-                "/ca_pem",
-                "A certificate authority is given as PEM.",
-            )));
+            return Err(Box::new(Problem::invalid("/ca_pem", "A certificate authority is given as PEM.")));
         }
         if let Some(kind) = &self.payment_type_id {
             self.payment_type_id = Some(checked_text("/payment_type_id", kind, 50)?);
         }
-        for (pointer, amount) in [
-            ("/mifos_max_disbursement_amount", self.max),
-            ("/mifos_min_disbursement_amount", self.min),
-        ] {
+        for (pointer, amount) in [("/mifos_max_disbursement_amount", self.max), ("/mifos_min_disbursement_amount", self.min)] {
             if amount.is_some_and(|a| a.minor() < 0) {
-                return Err(Box::new(Problem::invalid(
-                    pointer,
-                    "A limit is not negative.",
-                )));
+                return Err(Box::new(Problem::invalid(pointer, "A limit is not negative.")));
             }
         }
         if matches!((self.min, self.max), (Some(min), Some(max)) if min > max) {
-            return Err(Box::new(Problem::invalid(
-                "/mifos_min_disbursement_amount",
-                "The smallest amount is above the largest.",
-            )));
+            return Err(Box::new(Problem::invalid("/mifos_min_disbursement_amount", "The smallest amount is above the largest.")));
         }
         if !(1..=86_400).contains(&self.poll_seconds) {
-            return Err(Box::new(Problem::invalid(
-                "/poll_seconds",
-                "Between 1 and 86400 seconds.",
-            )));
+            return Err(Box::new(Problem::invalid("/poll_seconds", "Between 1 and 86400 seconds.")));
         }
         self.phones = checked_phones("/sms_phone_numbers", self.phones)?;
         Ok(self)
@@ -219,13 +191,7 @@ impl Written {
 }
 
 /// Makes a connection.
-pub async fn create(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-    new: NewCore,
-    rules: HostRules,
-) -> Result<CoreView, VaultError> {
+pub async fn create(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, new: NewCore, rules: HostRules) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let partner = actor.partner_for(partner)?;
     checked_secret("/mifos_password", &new.mifos_password)?;
@@ -234,9 +200,7 @@ pub async fn create(
     let written = Written {
         label: new.label,
         host: new.mifos_host_url,
-        endpoint: new
-            .mifos_api_endpoint
-            .unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        endpoint: new.mifos_api_endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         username: new.mifos_username,
         tenant: new.mifos_tenant_id,
         ca_pem: new.ca_pem,
@@ -253,20 +217,15 @@ pub async fn create(
     }
     .check(rules)?;
     let id = CoreId(engine.id());
-    let password = engine.keys.seal(
-        Place {
-            column: PASSWORD,
-            row: id.uuid(),
-        },
-        new.mifos_password.expose_secret(),
-    )?;
+    let password = engine.keys.seal(Place { column: PASSWORD, row: id.uuid() }, new.mifos_password.expose_secret())?;
     let mut tx = actor.begin(engine).await?;
     let owner = store::lock(tx.conn(), partner).await?;
     still_open(owner.status)?;
-    let has_default: bool = sqlx::query_scalar("select exists (select 1 from mifos_partners where partner_id = $1 and is_default and retired_at is null)")
-        .bind(partner.uuid())
-        .fetch_one(tx.conn())
-        .await?;
+    let has_default: bool =
+        sqlx::query_scalar("select exists (select 1 from mifos_partners where partner_id = $1 and is_default and retired_at is null)")
+            .bind(partner.uuid())
+            .fetch_one(tx.conn())
+            .await?;
     if new.is_default {
         clear_default(tx.conn(), partner, now).await?;
     }
@@ -302,8 +261,7 @@ pub async fn create(
     .await
     .map_err(|error| store::taken(error, "mifos_partners_host", core_taken))?;
     let view = fetch(tx.conn(), id).await?.view();
-    let entry =
-        AuditEntry::of(Some(partner), "core.create", id).change(None::<&CoreView>, Some(&view));
+    let entry = AuditEntry::of(Some(partner), "core.create", id).change(None::<&CoreView>, Some(&view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(view)
@@ -318,11 +276,7 @@ fn core_taken() -> Problem {
     )
 }
 
-async fn clear_default(
-    conn: &mut PgConnection,
-    partner: PartnerId,
-    now: DateTime<Utc>,
-) -> Result<(), VaultError> {
+async fn clear_default(conn: &mut PgConnection, partner: PartnerId, now: DateTime<Utc>) -> Result<(), VaultError> {
     sqlx::query("update mifos_partners set is_default = false, updated_at = $2 where partner_id = $1 and is_default")
         .bind(partner.uuid())
         .bind(now)
@@ -332,26 +286,17 @@ async fn clear_default(
 }
 
 async fn fetch(conn: &mut PgConnection, id: CoreId) -> Result<Row, VaultError> {
-    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1"))
-        .bind(id.uuid())
-        .fetch_optional(conn)
-        .await?;
+    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1")).bind(id.uuid()).fetch_optional(conn).await?;
     row.ok_or_else(|| Problem::not_found("connection").into())
 }
 
 async fn lock(conn: &mut PgConnection, id: CoreId) -> Result<Row, VaultError> {
-    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1 for update"))
-        .bind(id.uuid())
-        .fetch_optional(conn)
-        .await?;
+    let row: Option<Row> = sqlx::query_as(select_core!("where id = $1 for update")).bind(id.uuid()).fetch_optional(conn).await?;
     row.ok_or_else(|| Problem::not_found("connection").into())
 }
 
 /// Locks a connection that may still be changed, and tells whose it is.
-pub(super) async fn lock_owner(
-    conn: &mut PgConnection,
-    id: CoreId,
-) -> Result<PartnerId, VaultError> {
+pub(super) async fn lock_owner(conn: &mut PgConnection, id: CoreId) -> Result<PartnerId, VaultError> {
     let row = lock(conn, id).await?;
     not_retired(&row)?;
     Ok(PartnerId(row.partner_id))
@@ -360,12 +305,7 @@ pub(super) async fn lock_owner(
 fn not_retired(row: &Row) -> Result<(), Box<Problem>> {
     if row.retired_at.is_some() {
         let detail = "This connection is retired.";
-        return Err(Box::new(Problem::refused(
-            "core_retired",
-            409,
-            detail,
-            "Make a new connection.",
-        )));
+        return Err(Box::new(Problem::refused("core_retired", 409, detail, "Make a new connection.")));
     }
     Ok(())
 }
@@ -380,11 +320,7 @@ pub async fn get(engine: &Engine, actor: &Actor, id: CoreId) -> Result<CoreView,
 }
 
 /// The connections that the actor sees, retired ones last; the platform may name one partner.
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-) -> Result<Vec<CoreView>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) -> Result<Vec<CoreView>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     let rows: Vec<Row> = sqlx::query_as(select_core!(
@@ -399,108 +335,59 @@ pub async fn list(
 }
 
 /// The `mifos_*` fields of a partner (requirement L1).
-pub async fn mifos_fields(
-    engine: &Engine,
-    actor: &Actor,
-    partner: PartnerId,
-) -> Result<MifosFields, VaultError> {
+pub async fn mifos_fields(engine: &Engine, actor: &Actor, partner: PartnerId) -> Result<MifosFields, VaultError> {
     let partner = actor.partner_for(Some(partner))?;
     let views = list(engine, actor, Some(partner)).await?;
-    Ok(MifosFields::from(
-        views
-            .iter()
-            .find(|view| view.is_default && view.retired_at.is_none()),
-    ))
+    Ok(MifosFields::from(views.iter().find(|view| view.is_default && view.retired_at.is_none())))
 }
 
 /// Changes a connection. Its id, and with it the identity of its loans, stays (rule A1). Another host or tenant may hold other
 /// approvals: automatic payment then counts from this moment again (rule A16), and what was detected is forgotten.
-pub async fn update(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-    patch: CorePatch,
-    rules: HostRules,
-) -> Result<CoreView, VaultError> {
+pub async fn update(engine: &Engine, actor: &Actor, id: CoreId, patch: CorePatch, rules: HostRules) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let now = engine.now();
     let mut tx = actor.begin(engine).await?;
     let old = lock(tx.conn(), id).await?;
     not_retired(&old)?;
     let partner = PartnerId(old.partner_id);
-    let auto = patch
-        .mifos_auto_disbursement_enabled
-        .unwrap_or(old.mifos_auto_disbursement_enabled);
+    let auto = patch.mifos_auto_disbursement_enabled.unwrap_or(old.mifos_auto_disbursement_enabled);
     let written = Written {
         label: patch.label.unwrap_or_else(|| old.label.clone()),
-        host: patch
-            .mifos_host_url
-            .unwrap_or_else(|| old.mifos_host_url.clone()),
-        endpoint: patch
-            .mifos_api_endpoint
-            .unwrap_or_else(|| old.api_endpoint.clone()),
-        username: patch
-            .mifos_username
-            .unwrap_or_else(|| old.mifos_username.clone()),
-        tenant: patch
-            .mifos_tenant_id
-            .unwrap_or_else(|| old.mifos_tenant_id.clone()),
+        host: patch.mifos_host_url.unwrap_or_else(|| old.mifos_host_url.clone()),
+        endpoint: patch.mifos_api_endpoint.unwrap_or_else(|| old.api_endpoint.clone()),
+        username: patch.mifos_username.unwrap_or_else(|| old.mifos_username.clone()),
+        tenant: patch.mifos_tenant_id.unwrap_or_else(|| old.mifos_tenant_id.clone()),
         ca_pem: patch.ca_pem.unwrap_or_else(|| old.ca_pem.clone()),
         zone: match patch.zone {
             Some(zone) => checked_zone(&zone)?,
             None => store::zone_of(&old.zone)?,
         },
-        payment_type_id: patch
-            .payment_type_id
-            .unwrap_or_else(|| old.payment_type_id.clone()),
+        payment_type_id: patch.payment_type_id.unwrap_or_else(|| old.payment_type_id.clone()),
         auto,
         auto_since: None,
-        max: patch
-            .mifos_max_disbursement_amount
-            .unwrap_or(old.max_minor.map(Money::from_minor)),
-        min: patch
-            .mifos_min_disbursement_amount
-            .unwrap_or(old.min_minor.map(Money::from_minor)),
-        sms: patch
-            .sms_notifications_enabled
-            .unwrap_or(old.sms_notifications_enabled),
-        phones: patch
-            .sms_phone_numbers
-            .unwrap_or_else(|| old.sms_phone_numbers.0.clone()),
+        max: patch.mifos_max_disbursement_amount.unwrap_or(old.max_minor.map(Money::from_minor)),
+        min: patch.mifos_min_disbursement_amount.unwrap_or(old.min_minor.map(Money::from_minor)),
+        sms: patch.sms_notifications_enabled.unwrap_or(old.sms_notifications_enabled),
+        phones: patch.sms_phone_numbers.unwrap_or_else(|| old.sms_phone_numbers.0.clone()),
         poll_seconds: patch.poll_seconds.unwrap_or(old.poll_seconds),
         is_active: patch.is_active.unwrap_or(old.is_active),
     }
     .check(rules)?;
-    let moved = written.host != old.mifos_host_url
-        || written.endpoint != old.api_endpoint
-        || written.tenant != old.mifos_tenant_id;
+    let moved = written.host != old.mifos_host_url || written.endpoint != old.api_endpoint || written.tenant != old.mifos_tenant_id;
     if (moved || written.username != old.mifos_username) && patch.mifos_password.is_none() {
         let detail = "Another host, endpoint, tenant or user needs the password again.";
         return Err(Problem::invalid("/mifos_password", detail).into());
     }
-    let written = Written {
-        auto_since: auto_since(&old, auto, moved, now),
-        ..written
-    };
+    let written = Written { auto_since: auto_since(&old, auto, moved, now), ..written };
     let password = match &patch.mifos_password {
         Some(password) => {
             checked_secret("/mifos_password", password)?;
-            engine.keys.seal(
-                Place {
-                    column: PASSWORD,
-                    row: id.uuid(),
-                },
-                password.expose_secret(),
-            )?
+            engine.keys.seal(Place { column: PASSWORD, row: id.uuid() }, password.expose_secret())?
         }
         None => old.mifos_password.clone(),
     };
     if patch.is_default == Some(false) && old.is_default {
-        return Err(Problem::invalid(
-            "/is_default",
-            "The default connection is moved by making another one the default.",
-        )
-        .into());
+        return Err(Problem::invalid("/is_default", "The default connection is moved by making another one the default.").into());
     }
     let is_default = old.is_default || patch.is_default == Some(true);
     if is_default && !old.is_default {
@@ -541,8 +428,7 @@ pub async fn update(
     .map_err(|error| store::taken(error, "mifos_partners_host", core_taken))?;
     let before = old.view();
     let after = fetch(tx.conn(), id).await?.view();
-    let entry =
-        AuditEntry::of(Some(partner), "core.update", id).change(Some(&before), Some(&after));
+    let entry = AuditEntry::of(Some(partner), "core.update", id).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -550,11 +436,7 @@ pub async fn update(
 
 /// From when approvals count (rule A16): from now when it is switched on or the host moves, else from when it was.
 fn auto_since(old: &Row, auto: bool, moved: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    match (
-        auto,
-        old.mifos_auto_disbursement_enabled && !moved,
-        old.auto_since,
-    ) {
+    match (auto, old.mifos_auto_disbursement_enabled && !moved, old.auto_since) {
         (false, _, _) => None,
         (true, true, Some(since)) => Some(since),
         (true, _, _) => Some(now),
@@ -563,12 +445,7 @@ fn auto_since(old: &Row, auto: bool, moved: bool, now: DateTime<Utc>) -> Option<
 
 /// Gives a connection up for good: no sweep, no hook, no automatic payment. Refused while loans of it are under way or paid and
 /// not booked: they are booked over this very connection.
-pub async fn retire(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-    reason: &str,
-) -> Result<CoreView, VaultError> {
+pub async fn retire(engine: &Engine, actor: &Actor, id: CoreId, reason: &str) -> Result<CoreView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let reason = super::checked_reason(reason)?;
     let now = engine.now();
@@ -588,13 +465,7 @@ pub async fn retire(
     .await?;
     if open > 0 {
         let detail = format!("{open} loans of this connection are under way or not booked yet.");
-        return Err(Problem::refused(
-            "core_in_use",
-            409,
-            detail,
-            "Wait until they are settled, or switch the connection off meanwhile.",
-        )
-        .into());
+        return Err(Problem::refused("core_in_use", 409, detail, "Wait until they are settled, or switch the connection off meanwhile.").into());
     }
     sqlx::query(
         "update mifos_partners set retired_at = $3, is_active = false, is_default = false, mifos_auto_disbursement_enabled = false,
@@ -607,9 +478,7 @@ pub async fn retire(
     .execute(tx.conn())
     .await?;
     let after = fetch(tx.conn(), id).await?.view();
-    let entry = AuditEntry::of(Some(partner), "core.retire", id)
-        .because(reason)
-        .change(Some(&old.view()), Some(&after));
+    let entry = AuditEntry::of(Some(partner), "core.retire", id).because(reason).change(Some(&old.view()), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)

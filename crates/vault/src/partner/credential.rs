@@ -114,10 +114,7 @@ pub async fn create(
     let wire = on_the_wire(&new, encrypt)?;
     let now = engine.now();
     let id = CredentialId(engine.id());
-    let place = |column| Place {
-        column,
-        row: id.uuid(),
-    };
+    let place = |column| Place { column, row: id.uuid() };
     let mut tx = actor.begin(engine).await?;
     // Locks the shortcode: two new versions at once get two numbers.
     let partner = shortcode::lock_owner(tx.conn(), shortcode).await?;
@@ -147,8 +144,7 @@ pub async fn create(
     .execute(tx.conn())
     .await?;
     let view = fetch(tx.conn(), id).await?;
-    let entry = AuditEntry::of(Some(partner), "credential.create", id)
-        .change(None::<&CredentialView>, Some(&view));
+    let entry = AuditEntry::of(Some(partner), "credential.create", id).change(None::<&CredentialView>, Some(&view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(view)
@@ -158,15 +154,8 @@ fn on_the_wire(new: &NewCredential, encrypt: Encrypt<'_>) -> Result<SecretString
     match &new.initiator_secret {
         InitiatorSecret::SecurityCredential(ready) => {
             checked_secret("/security_credential", ready)?;
-            if base64::engine::general_purpose::STANDARD
-                .decode(ready.expose_secret())
-                .is_err()
-            {
-                return Err(Problem::invalid(
-                    "/security_credential",
-                    "A security credential is base64, as the portal shows it.",
-                )
-                .into());
+            if base64::engine::general_purpose::STANDARD.decode(ready.expose_secret()).is_err() {
+                return Err(Problem::invalid("/security_credential", "A security credential is base64, as the portal shows it.").into());
             }
             Ok(ready.clone())
         }
@@ -175,19 +164,12 @@ fn on_the_wire(new: &NewCredential, encrypt: Encrypt<'_>) -> Result<SecretString
             let certificate = new.certificate.as_deref().filter(|c| !c.trim().is_empty() && c.len() <= 20_000).ok_or_else(|| {
                 Problem::invalid("/certificate", "The password is encrypted with Safaricom's certificate for this environment, as PEM.")
             })?;
-            Ok(SecretString::from(encrypt(
-                certificate,
-                password.expose_secret(),
-            )?))
+            Ok(SecretString::from(encrypt(certificate, password.expose_secret())?))
         }
     }
 }
 
-async fn deactivate(
-    conn: &mut PgConnection,
-    partner: PartnerId,
-    shortcode: ShortcodeId,
-) -> Result<(), VaultError> {
+async fn deactivate(conn: &mut PgConnection, partner: PartnerId, shortcode: ShortcodeId) -> Result<(), VaultError> {
     sqlx::query("update mpesa_credentials set is_active = false where partner_id = $1 and shortcode_id = $2 and is_active")
         .bind(partner.uuid())
         .bind(shortcode.uuid())
@@ -209,11 +191,7 @@ async fn fetch(conn: &mut PgConnection, id: CredentialId) -> Result<CredentialVi
 }
 
 /// The versions of a shortcode, newest first.
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    shortcode: ShortcodeId,
-) -> Result<Vec<CredentialView>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, shortcode: ShortcodeId) -> Result<Vec<CredentialView>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     shortcode::owner(tx.conn(), shortcode).await?;
@@ -239,42 +217,21 @@ enum Change {
 
 /// Makes a version the one that new payouts use; the one before stays for what was made with it. One send at a time until one
 /// succeeds (rule A19).
-pub async fn activate(
-    engine: &Engine,
-    actor: &Actor,
-    id: CredentialId,
-    reason: &str,
-) -> Result<CredentialView, VaultError> {
+pub async fn activate(engine: &Engine, actor: &Actor, id: CredentialId, reason: &str) -> Result<CredentialView, VaultError> {
     change(engine, actor, id, Change::Activate, reason).await
 }
 
 /// Gives a version up for good: no new payout uses it. What was sent with it is still asked about with it.
-pub async fn retire(
-    engine: &Engine,
-    actor: &Actor,
-    id: CredentialId,
-    reason: &str,
-) -> Result<CredentialView, VaultError> {
+pub async fn retire(engine: &Engine, actor: &Actor, id: CredentialId, reason: &str) -> Result<CredentialView, VaultError> {
     change(engine, actor, id, Change::Retire, reason).await
 }
 
 /// Lets a halted version try again, one send at a time (rule A19).
-pub async fn lift_halt(
-    engine: &Engine,
-    actor: &Actor,
-    id: CredentialId,
-    reason: &str,
-) -> Result<CredentialView, VaultError> {
+pub async fn lift_halt(engine: &Engine, actor: &Actor, id: CredentialId, reason: &str) -> Result<CredentialView, VaultError> {
     change(engine, actor, id, Change::LiftHalt, reason).await
 }
 
-async fn change(
-    engine: &Engine,
-    actor: &Actor,
-    id: CredentialId,
-    change: Change,
-    reason: &str,
-) -> Result<CredentialView, VaultError> {
+async fn change(engine: &Engine, actor: &Actor, id: CredentialId, change: Change, reason: &str) -> Result<CredentialView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let reason = super::checked_reason(reason)?;
     let mut tx = actor.begin(engine).await?;
@@ -284,9 +241,7 @@ async fn change(
     let before = fetch(tx.conn(), id).await?;
     if before.retired_at.is_some() {
         let detail = "This version of the credentials is retired.";
-        return Err(
-            Problem::refused("credential_retired", 409, detail, "Add a new version.").into(),
-        );
+        return Err(Problem::refused("credential_retired", 409, detail, "Add a new version.").into());
     }
     let action = match change {
         Change::Activate => {
@@ -317,9 +272,7 @@ async fn change(
         }
     };
     let after = fetch(tx.conn(), id).await?;
-    let entry = AuditEntry::of(Some(partner), action, id)
-        .because(reason)
-        .change(Some(&before), Some(&after));
+    let entry = AuditEntry::of(Some(partner), action, id).because(reason).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -327,11 +280,7 @@ async fn change(
 
 /// Stops all sends on these credentials, with the code that means it (rule A19), in the transaction that learnt it. The first
 /// code is kept. Credentials already halted are left as they are; those newly halted are returned.
-pub async fn halt_in_tx(
-    conn: &mut PgConnection,
-    halts: &[(CredentialId, String)],
-    now: DateTime<Utc>,
-) -> Result<Vec<CredentialId>, VaultError> {
+pub async fn halt_in_tx(conn: &mut PgConnection, halts: &[(CredentialId, String)], now: DateTime<Utc>) -> Result<Vec<CredentialId>, VaultError> {
     // Two codes for one credential in one batch: the first is kept, and ids go in their order (lock order).
     let mut first: BTreeMap<Uuid, &str> = BTreeMap::new();
     for (id, code) in halts {
@@ -353,10 +302,7 @@ pub async fn halt_in_tx(
 /// A send with these credentials succeeded: they need no care any more, unless they are halted (rule A19).
 pub async fn proven_in_tx(conn: &mut PgConnection, ids: &[CredentialId]) -> Result<(), VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    sqlx::query("update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null")
-        .bind(ids)
-        .execute(conn)
-        .await?;
+    sqlx::query("update mpesa_credentials set careful = false where id = any($1) and careful and halted_at is null").bind(ids).execute(conn).await?;
     Ok(())
 }
 
@@ -460,18 +406,12 @@ pub async fn load_accounts_in_tx(
 }
 
 fn opened(keys: &KeyRing, row: &AccountRow) -> Result<(RailAccount, CredentialState), VaultError> {
-    let place = |column| Place {
-        column,
-        row: row.id,
-    };
+    let place = |column| Place { column, row: row.id };
     let account = RailAccount {
         base_url: row.base_url.clone(),
         environment: row.environment.clone(),
         shortcode: row.shortcode.clone(),
-        consumer_key: keys
-            .open(place(KEY), &row.consumer_key_enc)?
-            .expose_secret()
-            .to_owned(),
+        consumer_key: keys.open(place(KEY), &row.consumer_key_enc)?.expose_secret().to_owned(),
         consumer_secret: keys.open(place(SECRET), &row.consumer_secret_enc)?,
         initiator: row.initiator.clone(),
         security_credential: keys.open(place(WIRE), &row.security_credential_enc)?,
@@ -494,20 +434,10 @@ fn opened(keys: &KeyRing, row: &AccountRow) -> Result<(RailAccount, CredentialSt
 }
 
 /// The version that new payouts use, for each shortcode that has one.
-pub async fn active_for_shortcodes_in_tx(
-    conn: &mut PgConnection,
-    ids: &[ShortcodeId],
-) -> Result<BTreeMap<ShortcodeId, CredentialId>, VaultError> {
+pub async fn active_for_shortcodes_in_tx(conn: &mut PgConnection, ids: &[ShortcodeId]) -> Result<BTreeMap<ShortcodeId, CredentialId>, VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     // Index: mpesa_credentials_active.
-    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "select shortcode_id, id from mpesa_credentials where shortcode_id = any($1) and is_active",
-    )
-    .bind(ids)
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(shortcode, id)| (ShortcodeId(shortcode), CredentialId(id)))
-        .collect())
+    let rows: Vec<(Uuid, Uuid)> =
+        sqlx::query_as("select shortcode_id, id from mpesa_credentials where shortcode_id = any($1) and is_active").bind(ids).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|(shortcode, id)| (ShortcodeId(shortcode), CredentialId(id))).collect())
 }

@@ -16,39 +16,20 @@ pub struct HostRules {
 
 impl HostRules {
     /// Public hosts by HTTPS only: the default.
-    pub const STRICT: Self = Self {
-        allow_private: false,
-        allow_plain_http: false,
-    };
+    pub const STRICT: Self = Self { allow_private: false, allow_plain_http: false };
     /// Everything that is a URL: the sandbox and tests.
-    pub const OPEN: Self = Self {
-        allow_private: true,
-        allow_plain_http: true,
-    };
+    pub const OPEN: Self = Self { allow_private: true, allow_plain_http: true };
 }
 
 /// The URL without a slash at its end, or why it is refused. `pointer` names the member; `most` is the longest text.
-pub fn checked_url(
-    pointer: &str,
-    text: &str,
-    most: usize,
-    rules: HostRules,
-) -> Result<String, Box<Problem>> {
+pub fn checked_url(pointer: &str, text: &str, most: usize, rules: HostRules) -> Result<String, Box<Problem>> {
     let refuse = |why: &'static str| Err(Box::new(Problem::invalid(pointer, why)));
     let text = text.trim().trim_end_matches('/');
     if text.len() > most {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            format!("The URL is longer than {most} characters."),
-        )));
+        return Err(Box::new(Problem::invalid(pointer, format!("The URL is longer than {most} characters."))));
     }
-    if text.chars().any(|c| {
-        c.is_control() || c.is_whitespace() || matches!(c, '\\' | '#' | '?' | '"' | '<' | '>')
-    }) || !text.is_ascii()
-    {
-        return refuse(
-            "The URL has characters that do not belong there: no spaces, no query, no fragment.",
-        );
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '\\' | '#' | '?' | '"' | '<' | '>')) || !text.is_ascii() {
+        return refuse("The URL has characters that do not belong there: no spaces, no query, no fragment.");
     }
     let Ok(uri) = text.parse::<http::Uri>() else {
         return refuse("Not a URL: write for example https://mifos.example.co.ke.");
@@ -57,9 +38,7 @@ pub fn checked_url(
         Some("https") => true,
         Some("http") => false,
         _ => {
-            return refuse(
-                "The URL begins with https:// (or http://, where the operator allows it).",
-            );
+            return refuse("The URL begins with https:// (or http://, where the operator allows it).");
         }
     };
     let Some(authority) = uri.authority() else {
@@ -81,9 +60,7 @@ pub fn checked_url(
         }
     };
     if private && !rules.allow_private {
-        return refuse(
-            "The host is not on the public internet, and the operator has not allowed such hosts.",
-        );
+        return refuse("The host is not on the public internet, and the operator has not allowed such hosts.");
     }
     if !secure && !private && !rules.allow_plain_http {
         return refuse("Passwords would go over the network in clear: use https://.");
@@ -95,19 +72,10 @@ pub fn checked_url(
 /// An API path: begins with a slash, has none at its end, and goes nowhere else.
 pub fn checked_path(pointer: &str, text: &str, most: usize) -> Result<String, Box<Problem>> {
     let inner = text.trim().trim_matches('/');
-    let path = if inner.is_empty() {
-        String::new()
-    } else {
-        format!("/{inner}")
-    };
-    let plain = path
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~'));
+    let path = if inner.is_empty() { String::new() } else { format!("/{inner}") };
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~'));
     if path.len() > most || !plain {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            format!("A path of letters, digits, - _ . ~ and /, at most {most} characters."),
-        )));
+        return Err(Box::new(Problem::invalid(pointer, format!("A path of letters, digits, - _ . ~ and /, at most {most} characters."))));
     }
     check_path(pointer, &path)?;
     Ok(path)
@@ -115,14 +83,9 @@ pub fn checked_path(pointer: &str, text: &str, most: usize) -> Result<String, Bo
 
 fn check_path(pointer: &str, path: &str) -> Result<(), Box<Problem>> {
     let lower = path.to_ascii_lowercase();
-    let escaped = ["%2e", "%2f", "%5c", "%00"]
-        .iter()
-        .any(|code| lower.contains(code));
+    let escaped = ["%2e", "%2f", "%5c", "%00"].iter().any(|code| lower.contains(code));
     if escaped || path.contains("//") || path.split('/').any(|part| part == ".." || part == ".") {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            "The path leads somewhere else: no .., no // and no escaped dots or slashes.",
-        )));
+        return Err(Box::new(Problem::invalid(pointer, "The path leads somewhere else: no .., no // and no escaped dots or slashes.")));
     }
     Ok(())
 }
@@ -138,11 +101,7 @@ enum Standing {
 fn standing(host: &str) -> Standing {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return if is_private(address.to_canonical()) {
-            Standing::Private
-        } else {
-            Standing::Public
-        };
+        return if is_private(address.to_canonical()) { Standing::Private } else { Standing::Public };
     }
     if host.starts_with('[') {
         return Standing::Odd;
@@ -153,34 +112,16 @@ fn standing(host: &str) -> Standing {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let last = labels.last().copied().unwrap_or_default();
-    let number = last.bytes().all(|b| b.is_ascii_digit())
-        || last
-            .strip_prefix("0x")
-            .is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let number = last.bytes().all(|b| b.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
     if name.len() > 253 || !labels.iter().all(good_label) || number {
         return Standing::Odd;
     }
-    let inner = [
-        "localhost",
-        "local",
-        "internal",
-        "lan",
-        "home",
-        "corp",
-        "intranet",
-        "localdomain",
-    ];
+    let inner = ["localhost", "local", "internal", "lan", "home", "corp", "intranet", "localdomain"];
     // A name of one label can only be found by somebody's own name server.
-    if labels.len() == 1 || inner.contains(&last) {
-        Standing::Private
-    } else {
-        Standing::Public
-    }
+    if labels.len() == 1 || inner.contains(&last) { Standing::Private } else { Standing::Public }
 }
 
 fn is_private(address: IpAddr) -> bool {
@@ -202,9 +143,7 @@ fn is_private(address: IpAddr) -> bool {
         // Only 2000::/3 is global; of it 6to4 carries an IPv4 address and 2001:db8::/32 is for documents.
         IpAddr::V6(v6) => {
             let [first, second, ..] = v6.segments();
-            (first & 0xe000) != 0x2000
-                || first == 0x2002
-                || (first == 0x2001 && (second == 0xdb8 || second < 0x200))
+            (first & 0xe000) != 0x2000 || first == 0x2002 || (first == 0x2001 && (second == 0xdb8 || second < 0x200))
         }
     }
 }
@@ -216,20 +155,11 @@ mod tests {
     #[test]
     fn a_public_https_host_is_taken_without_its_last_slash() {
         for (text, kept) in [
-            (
-                "https://mifos.example.co.ke/",
-                "https://mifos.example.co.ke",
-            ),
-            (
-                " https://mifos.example.co.ke:8443/fineract-provider ",
-                "https://mifos.example.co.ke:8443/fineract-provider",
-            ),
+            ("https://mifos.example.co.ke/", "https://mifos.example.co.ke"),
+            (" https://mifos.example.co.ke:8443/fineract-provider ", "https://mifos.example.co.ke:8443/fineract-provider"),
             ("https://41.90.1.1", "https://41.90.1.1"),
         ] {
-            assert_eq!(
-                checked_url("/u", text, 500, HostRules::STRICT),
-                Ok(kept.to_owned())
-            );
+            assert_eq!(checked_url("/u", text, 500, HostRules::STRICT), Ok(kept.to_owned()));
         }
     }
 
@@ -258,20 +188,9 @@ mod tests {
             "https://mifos.example.co.ke:99999",
             "https://mifös.example.co.ke",
         ] {
-            assert!(
-                checked_url("/u", text, 500, HostRules::OPEN).is_err(),
-                "{text}"
-            );
+            assert!(checked_url("/u", text, 500, HostRules::OPEN).is_err(), "{text}");
         }
-        assert!(
-            checked_url(
-                "/u",
-                &format!("https://x.example/{}", "a".repeat(500)),
-                500,
-                HostRules::OPEN
-            )
-            .is_err()
-        );
+        assert!(checked_url("/u", &format!("https://x.example/{}", "a".repeat(500)), 500, HostRules::OPEN).is_err());
     }
 
     #[test]
@@ -289,32 +208,14 @@ mod tests {
             "https://mifos.internal",
             "https://mifos.localhost.",
         ] {
-            assert!(
-                checked_url("/u", text, 500, HostRules::STRICT).is_err(),
-                "{text}"
-            );
-            assert!(
-                checked_url(
-                    "/u",
-                    text,
-                    500,
-                    HostRules {
-                        allow_private: true,
-                        allow_plain_http: false
-                    }
-                )
-                .is_ok(),
-                "{text}"
-            );
+            assert!(checked_url("/u", text, 500, HostRules::STRICT).is_err(), "{text}");
+            assert!(checked_url("/u", text, 500, HostRules { allow_private: true, allow_plain_http: false }).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn clear_http_is_for_inner_hosts() {
-        let inside = HostRules {
-            allow_private: true,
-            allow_plain_http: false,
-        };
+        let inside = HostRules { allow_private: true, allow_plain_http: false };
         assert!(checked_url("/u", "http://127.0.0.1:8080", 500, inside).is_ok());
         assert!(checked_url("/u", "http://mifos.example.co.ke", 500, inside).is_err());
         assert!(checked_url("/u", "http://mifos.example.co.ke", 500, HostRules::OPEN).is_ok());
@@ -322,10 +223,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_plain_path() {
-        assert_eq!(
-            checked_path("/p", "fineract-provider/api/v1/", 500),
-            Ok("/fineract-provider/api/v1".into())
-        );
+        assert_eq!(checked_path("/p", "fineract-provider/api/v1/", 500), Ok("/fineract-provider/api/v1".into()));
         assert_eq!(checked_path("/p", "/", 500), Ok(String::new()));
         for bad in ["/a/../b", "//evil.example", "/a?b", "/a b", "/a%2e%2e"] {
             // Leading slashes are trimmed, so a network path becomes a plain one.

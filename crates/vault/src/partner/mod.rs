@@ -110,10 +110,7 @@ pub struct Partner {
     pub updated_at: DateTime<Utc>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde calls"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 fn zone_name<S: serde::Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(zone.name())
 }
@@ -154,11 +151,7 @@ pub struct PartnerPatch {
 }
 
 /// Makes a partner with its ledger accounts. The platform's staff only. In the worker's pool, because accounts are opened.
-pub async fn create(
-    engine: &Engine,
-    actor: &Actor,
-    new: NewPartner,
-) -> Result<Partner, VaultError> {
+pub async fn create(engine: &Engine, actor: &Actor, new: NewPartner) -> Result<Partner, VaultError> {
     actor.require_platform(Permission::PartnersWrite)?;
     let now = engine.now();
     let partner = Partner {
@@ -177,10 +170,8 @@ pub async fn create(
     store::insert(tx.conn(), &partner).await?;
     // The platform's own accounts too: the first partner finds them there, whoever made the installation.
     accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::platform_accounts()).await?;
-    accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::partner_accounts(partner.id))
-        .await?;
-    let entry = AuditEntry::of(Some(partner.id), "partner.create", partner.id)
-        .change(None::<&Partner>, Some(&partner));
+    accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::partner_accounts(partner.id)).await?;
+    let entry = AuditEntry::of(Some(partner.id), "partner.create", partner.id).change(None::<&Partner>, Some(&partner));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(partner)
@@ -223,24 +214,13 @@ fn readable(actor: &Actor, id: PartnerId) -> Result<PartnerId, Box<Problem>> {
 }
 
 /// Changes a partner.
-pub async fn update(
-    engine: &Engine,
-    actor: &Actor,
-    id: PartnerId,
-    patch: PartnerPatch,
-) -> Result<Partner, VaultError> {
+pub async fn update(engine: &Engine, actor: &Actor, id: PartnerId, patch: PartnerPatch) -> Result<Partner, VaultError> {
     actor.require(Permission::PartnersWrite)?;
     let id = actor.partner_for(Some(id))?;
     let mut tx = actor.begin(engine).await?;
     let before = store::lock(tx.conn(), id).await?;
     if before.status == PartnerStatus::Closed {
-        return Err(Problem::refused(
-            "partner_closed",
-            409,
-            "This partner is closed.",
-            "A closed partner is kept as it was.",
-        )
-        .into());
+        return Err(Problem::refused("partner_closed", 409, "This partner is closed.", "A closed partner is kept as it was.").into());
     }
     let after = patched(&before, patch, engine.now())?;
     store::save(tx.conn(), &after).await?;
@@ -250,15 +230,8 @@ pub async fn update(
     Ok(after)
 }
 
-fn patched(
-    before: &Partner,
-    patch: PartnerPatch,
-    now: DateTime<Utc>,
-) -> Result<Partner, Box<Problem>> {
-    let mut after = Partner {
-        updated_at: now,
-        ..before.clone()
-    };
+fn patched(before: &Partner, patch: PartnerPatch, now: DateTime<Utc>) -> Result<Partner, Box<Problem>> {
+    let mut after = Partner { updated_at: now, ..before.clone() };
     if let Some(name) = patch.name {
         after.name = checked_name("/name", &name, 120)?;
     }
@@ -280,13 +253,7 @@ fn patched(
 
 /// Moves a partner along its life. `closed` needs that nothing is open: no disbursement, no booking, no item, no money in the
 /// wallet or in suspense (rule A20).
-pub async fn set_status(
-    engine: &Engine,
-    actor: &Actor,
-    id: PartnerId,
-    next: PartnerStatus,
-    reason: &str,
-) -> Result<Partner, VaultError> {
+pub async fn set_status(engine: &Engine, actor: &Actor, id: PartnerId, next: PartnerStatus, reason: &str) -> Result<Partner, VaultError> {
     actor.require_platform(Permission::PartnersWrite)?;
     let reason = checked_reason(reason)?;
     let mut tx = engine.begin_platform().await?;
@@ -296,31 +263,15 @@ pub async fn set_status(
         return Ok(before);
     }
     if !before.status.can_become(next) {
-        let detail = format!(
-            "A partner that is {} cannot become {}.",
-            before.status.as_str(),
-            next.as_str()
-        );
-        return Err(Problem::refused(
-            "wrong_status",
-            409,
-            detail,
-            "The way is active, suspended, closing, closed.",
-        )
-        .into());
+        let detail = format!("A partner that is {} cannot become {}.", before.status.as_str(), next.as_str());
+        return Err(Problem::refused("wrong_status", 409, detail, "The way is active, suspended, closing, closed.").into());
     }
     if next == PartnerStatus::Closed {
         nothing_open(&store::unfinished(tx.conn(), id).await?)?;
     }
-    let after = Partner {
-        status: next,
-        updated_at: engine.now(),
-        ..before.clone()
-    };
+    let after = Partner { status: next, updated_at: engine.now(), ..before.clone() };
     store::save(tx.conn(), &after).await?;
-    let entry = AuditEntry::of(Some(id), "partner.status", id)
-        .because(reason)
-        .change(Some(&before.status), Some(&after.status));
+    let entry = AuditEntry::of(Some(id), "partner.status", id).because(reason).change(Some(&before.status), Some(&after.status));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -331,62 +282,33 @@ fn nothing_open(open: &store::Unfinished) -> Result<(), Box<Problem>> {
         (open.disbursements, "disbursements that are not over"),
         (open.bookings, "paid loans that are not booked"),
         (open.items, "open items"),
-        (
-            open.balances,
-            "accounts with money in them (wallet or suspense)",
-        ),
+        (open.balances, "accounts with money in them (wallet or suspense)"),
     ];
-    let open: Vec<String> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
+    let open: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     if open.is_empty() {
         return Ok(());
     }
-    let detail = format!(
-        "The partner cannot be closed while it has {}.",
-        open.join(", ")
-    );
-    Err(Box::new(Problem::refused(
-        "partner_not_settled",
-        409,
-        detail,
-        "Settle them, then close the partner.",
-    )))
+    let detail = format!("The partner cannot be closed while it has {}.", open.join(", "));
+    Err(Box::new(Problem::refused("partner_not_settled", 409, detail, "Settle them, then close the partner.")))
 }
 
 /// Partners by id, for the steps.
-pub async fn load_in_tx(
-    conn: &mut PgConnection,
-    ids: &[PartnerId],
-) -> Result<BTreeMap<PartnerId, Partner>, VaultError> {
+pub async fn load_in_tx(conn: &mut PgConnection, ids: &[PartnerId]) -> Result<BTreeMap<PartnerId, Partner>, VaultError> {
     let partners = store::many(conn, ids).await?;
-    Ok(partners
-        .into_iter()
-        .map(|partner| (partner.id, partner))
-        .collect())
+    Ok(partners.into_iter().map(|partner| (partner.id, partner)).collect())
 }
 
 fn checked_name(pointer: &str, text: &str, most: usize) -> Result<String, Box<Problem>> {
     let text = text.trim();
     let length = text.chars().count();
     if length < 2 || length > most || text.chars().any(char::is_control) {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            format!("A name has 2 to {most} characters, in one line."),
-        )));
+        return Err(Box::new(Problem::invalid(pointer, format!("A name has 2 to {most} characters, in one line."))));
     }
     Ok(text.to_owned())
 }
 
 fn checked_zone(text: &str) -> Result<Tz, Box<Problem>> {
-    text.parse().map_err(|_| {
-        Box::new(Problem::invalid(
-            "/zone",
-            "Not a time zone: write an IANA name, for example Africa/Nairobi.",
-        ))
-    })
+    text.parse().map_err(|_| Box::new(Problem::invalid("/zone", "Not a time zone: write an IANA name, for example Africa/Nairobi.")))
 }
 
 fn checked_phones(pointer: &str, mut phones: Vec<Msisdn>) -> Result<Vec<Msisdn>, Box<Problem>> {
@@ -403,10 +325,7 @@ pub(crate) fn checked_reason(text: &str) -> Result<String, Box<Problem>> {
     let text = text.trim();
     let length = text.chars().count();
     if !(3..=500).contains(&length) {
-        return Err(Box::new(Problem::invalid(
-            "/reason",
-            "Give the reason, in 3 to 500 characters.",
-        )));
+        return Err(Box::new(Problem::invalid("/reason", "Give the reason, in 3 to 500 characters.")));
     }
     Ok(text.to_owned())
 }
@@ -416,10 +335,7 @@ fn checked_text(pointer: &str, text: &str, most: usize) -> Result<String, Box<Pr
     let text = text.trim();
     let length = text.chars().count();
     if length == 0 || length > most || text.chars().any(char::is_control) {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            format!("This has 1 to {most} characters, in one line."),
-        )));
+        return Err(Box::new(Problem::invalid(pointer, format!("This has 1 to {most} characters, in one line."))));
     }
     Ok(text.to_owned())
 }
@@ -429,10 +345,7 @@ fn checked_secret(pointer: &str, secret: &secrecy::SecretString) -> Result<(), B
     use secrecy::ExposeSecret as _;
     let length = secret.expose_secret().len();
     if length == 0 || length > 4096 {
-        return Err(Box::new(Problem::invalid(
-            pointer,
-            "This secret is empty or too long.",
-        )));
+        return Err(Box::new(Problem::invalid(pointer, "This secret is empty or too long.")));
     }
     Ok(())
 }
@@ -445,52 +358,24 @@ mod tests {
     fn a_closed_partner_stays_closed_and_closing_is_the_only_way_there() {
         use PartnerStatus::{Active, Closed, Closing, Suspended};
         let all = [Active, Suspended, Closing, Closed];
-        let allowed: Vec<_> = all
-            .iter()
-            .flat_map(|a| all.iter().map(move |b| (*a, *b)))
-            .filter(|(a, b)| a.can_become(*b))
-            .collect();
+        let allowed: Vec<_> = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| a.can_become(*b)).collect();
         assert_eq!(
             allowed,
-            [
-                (Active, Suspended),
-                (Active, Closing),
-                (Suspended, Active),
-                (Suspended, Closing),
-                (Closing, Suspended),
-                (Closing, Closed)
-            ]
+            [(Active, Suspended), (Active, Closing), (Suspended, Active), (Suspended, Closing), (Closing, Suspended), (Closing, Closed)]
         );
     }
 
     #[test]
     fn what_keeps_a_partner_open_is_named() {
-        let clean = store::Unfinished {
-            disbursements: 0,
-            bookings: 0,
-            items: 0,
-            balances: 0,
-        };
+        let clean = store::Unfinished { disbursements: 0, bookings: 0, items: 0, balances: 0 };
         assert!(nothing_open(&clean).is_ok());
-        let problem = nothing_open(&store::Unfinished {
-            bookings: 2,
-            items: 1,
-            ..clean
-        })
-        .unwrap_err();
-        assert!(
-            problem.detail.contains("2 paid loans") && problem.detail.contains("1 open items"),
-            "{}",
-            problem.detail
-        );
+        let problem = nothing_open(&store::Unfinished { bookings: 2, items: 1, ..clean }).unwrap_err();
+        assert!(problem.detail.contains("2 paid loans") && problem.detail.contains("1 open items"), "{}", problem.detail);
     }
 
     #[test]
     fn names_are_trimmed_and_bounded() {
-        assert_eq!(
-            checked_name("/name", "  Umoja SACCO ", 120),
-            Ok("Umoja SACCO".into())
-        );
+        assert_eq!(checked_name("/name", "  Umoja SACCO ", 120), Ok("Umoja SACCO".into()));
         for bad in ["", " x ", "a\nb", &"x".repeat(121)] {
             assert!(checked_name("/name", bad, 120).is_err(), "{bad:?}");
         }

@@ -32,15 +32,7 @@ pub enum Day {
 }
 
 impl Day {
-    const ALL: [Self; 7] = [
-        Self::Mon,
-        Self::Tue,
-        Self::Wed,
-        Self::Thu,
-        Self::Fri,
-        Self::Sat,
-        Self::Sun,
-    ];
+    const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
 
     fn of(date: chrono::NaiveDate) -> Self {
         let index = usize::try_from(date.weekday().num_days_from_monday()).unwrap_or_default();
@@ -66,9 +58,7 @@ impl WorkingHours {
     /// Open at this moment.
     pub fn open_at(&self, at: DateTime<Utc>, zone: Tz) -> bool {
         let local = at.with_timezone(&zone).naive_local();
-        self.days.contains(&Day::of(local.date()))
-            && self.from <= local.time()
-            && local.time() < self.to
+        self.days.contains(&Day::of(local.date())) && self.from <= local.time() && local.time() < self.to
     }
 
     /// When it opens next; the moment itself while it is open. `None` only for hours that are never open.
@@ -77,24 +67,15 @@ impl WorkingHours {
             return Some(at);
         }
         let today = at.with_timezone(&zone).date_naive();
-        (0..=7)
-            .filter_map(|ahead| today.checked_add_signed(Duration::days(ahead)))
-            .filter(|day| self.days.contains(&Day::of(*day)))
-            .find_map(|day| {
-                let opening = zone
-                    .from_local_datetime(&day.and_time(self.from))
-                    .earliest()?
-                    .with_timezone(&Utc);
-                (opening > at).then_some(opening)
-            })
+        (0..=7).filter_map(|ahead| today.checked_add_signed(Duration::days(ahead))).filter(|day| self.days.contains(&Day::of(*day))).find_map(|day| {
+            let opening = zone.from_local_datetime(&day.and_time(self.from)).earliest()?.with_timezone(&Utc);
+            (opening > at).then_some(opening)
+        })
     }
 
     fn check(&self, pointer: &str) -> Result<(), Box<Problem>> {
         if self.from >= self.to {
-            return Err(Box::new(Problem::invalid(
-                format!("{pointer}/to"),
-                "Working hours end after they begin, on the same day.",
-            )));
+            return Err(Box::new(Problem::invalid(format!("{pointer}/to"), "Working hours end after they begin, on the same day.")));
         }
         let mut days = self.days.clone();
         days.sort_unstable();
@@ -113,23 +94,14 @@ mod clock_time {
     use super::{Deserialize, Deserializer, NaiveTime, Serializer};
     use serde::de::Error as _;
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature that serde calls"
-    )]
-    pub(super) fn serialize<S: Serializer>(
-        time: &NaiveTime,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    pub(super) fn serialize<S: Serializer>(time: &NaiveTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&time.format("%H:%M"))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<NaiveTime, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NaiveTime, D::Error> {
         let text = String::deserialize(deserializer)?;
-        NaiveTime::parse_from_str(&text, "%H:%M")
-            .map_err(|_| D::Error::custom("write a time as 08:00"))
+        NaiveTime::parse_from_str(&text, "%H:%M").map_err(|_| D::Error::custom("write a time as 08:00"))
     }
 }
 
@@ -180,10 +152,7 @@ impl PartnerPolicy {
 
     /// How long a changed phone holds a payout.
     pub fn phone_change_hold(&self) -> Duration {
-        Duration::hours(i64::from(
-            self.phone_change_hold_hours
-                .unwrap_or(DEFAULT_PHONE_CHANGE_HOLD_HOURS),
-        ))
+        Duration::hours(i64::from(self.phone_change_hold_hours.unwrap_or(DEFAULT_PHONE_CHANGE_HOLD_HOURS)))
     }
 
     /// What happens with cents.
@@ -205,18 +174,10 @@ impl PartnerPolicy {
             ("per_client_daily_cap", self.per_client_daily_cap),
         ];
         check_amounts("/policy", &amounts)?;
-        if self
-            .phone_change_hold_hours
-            .is_some_and(|hours| hours > 24 * 90)
-        {
-            return Err(Box::new(Problem::invalid(
-                "/policy/phone_change_hold_hours",
-                "At most 2160 hours (90 days).",
-            )));
+        if self.phone_change_hold_hours.is_some_and(|hours| hours > 24 * 90) {
+            return Err(Box::new(Problem::invalid("/policy/phone_change_hold_hours", "At most 2160 hours (90 days).")));
         }
-        self.working_hours
-            .as_ref()
-            .map_or(Ok(()), |hours| hours.check("/policy/working_hours"))
+        self.working_hours.as_ref().map_or(Ok(()), |hours| hours.check("/policy/working_hours"))
     }
 }
 
@@ -251,9 +212,7 @@ pub struct DisbursementRules {
 impl DisbursementRules {
     /// Above this a person decides: the lower of the partner's ceiling and the product's.
     pub fn person_above(&self, policy: &PartnerPolicy) -> Money {
-        self.person_above.map_or(policy.approval_ceiling(), |own| {
-            own.min(policy.approval_ceiling())
-        })
+        self.person_above.map_or(policy.approval_ceiling(), |own| own.min(policy.approval_ceiling()))
     }
 
     /// What happens with cents.
@@ -267,19 +226,12 @@ impl DisbursementRules {
     }
 
     /// When the payout may start: now, or the next moment at which partner and product are both open; `None` when they never are.
-    pub fn starts_at(
-        &self,
-        policy: &PartnerPolicy,
-        now: DateTime<Utc>,
-        zone: Tz,
-    ) -> Option<DateTime<Utc>> {
+    pub fn starts_at(&self, policy: &PartnerPolicy, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
         let both = [policy.working_hours.as_ref(), self.hours.as_ref()];
         let mut at = now;
         // Each turn goes to the next opening of one of the two; two weeks of openings are more than enough.
         for _ in 0..16 {
-            let next = both.iter().flatten().try_fold(at, |latest, hours| {
-                hours.opens_at(at, zone).map(|opening| opening.max(latest))
-            })?;
+            let next = both.iter().flatten().try_fold(at, |latest, hours| hours.opens_at(at, zone).map(|opening| opening.max(latest)))?;
             if next == at {
                 return Some(at);
             }
@@ -290,25 +242,16 @@ impl DisbursementRules {
 
     /// Refuses what makes no sense.
     pub fn check(&self) -> Result<(), Box<Problem>> {
-        let amounts = [
-            ("daily_amount", self.daily_amount),
-            ("per_client_cap", self.per_client_cap),
-            ("person_above", self.person_above),
-        ];
+        let amounts = [("daily_amount", self.daily_amount), ("per_client_cap", self.per_client_cap), ("person_above", self.person_above)];
         check_amounts("/disbursement_rules", &amounts)?;
-        self.hours
-            .as_ref()
-            .map_or(Ok(()), |hours| hours.check("/disbursement_rules/hours"))
+        self.hours.as_ref().map_or(Ok(()), |hours| hours.check("/disbursement_rules/hours"))
     }
 }
 
 fn check_amounts(parent: &str, amounts: &[(&str, Option<Money>)]) -> Result<(), Box<Problem>> {
     for (name, amount) in amounts {
         if amount.is_some_and(|a| a.minor() < 0) {
-            return Err(Box::new(Problem::invalid(
-                format!("{parent}/{name}"),
-                "An amount here is not negative.",
-            )));
+            return Err(Box::new(Problem::invalid(format!("{parent}/{name}"), "An amount here is not negative.")));
         }
     }
     Ok(())
@@ -325,18 +268,13 @@ mod tests {
     }
 
     fn at(text: &str) -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339(text)
-            .unwrap()
-            .with_timezone(&Utc)
+        DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
     }
 
     #[test]
     fn an_empty_policy_has_the_documented_defaults() {
         let policy: PartnerPolicy = serde_json::from_str("{}").unwrap();
-        assert_eq!(
-            policy.approval_ceiling(),
-            Money::from_shillings(50_000).unwrap()
-        );
+        assert_eq!(policy.approval_ceiling(), Money::from_shillings(50_000).unwrap());
         assert_eq!(policy.phone_change_hold(), Duration::hours(72));
         assert_eq!(policy.cents(), CentsPolicy::Refuse);
         assert!(policy.name_check());
@@ -347,42 +285,27 @@ mod tests {
     fn a_misspelt_limit_is_refused() {
         assert!(serde_json::from_str::<PartnerPolicy>(r#"{"dayly_cap": 5}"#).is_err());
         assert!(serde_json::from_str::<DisbursementRules>(r#"{"ours": null}"#).is_err());
-        assert!(
-            serde_json::from_str::<WorkingHours>(
-                r#"{"from":"08:00","to":"17:00","days":["mon"],"zone":"x"}"#
-            )
-            .is_err()
-        );
+        assert!(serde_json::from_str::<WorkingHours>(r#"{"from":"08:00","to":"17:00","days":["mon"],"zone":"x"}"#).is_err());
     }
 
     #[test]
     fn amounts_are_read_exactly_also_out_of_a_json_value() {
-        let value: serde_json::Value =
-            serde_json::from_str(r#"{"daily_cap": "1000000.05"}"#).unwrap();
+        let value: serde_json::Value = serde_json::from_str(r#"{"daily_cap": "1000000.05"}"#).unwrap();
         let policy: PartnerPolicy = serde_json::from_value(value).unwrap();
         assert_eq!(policy.daily_cap, Some(Money::from_minor(100_000_005)));
     }
 
     #[test]
     fn negative_amounts_and_impossible_hours_are_refused_by_name() {
-        let policy = PartnerPolicy {
-            daily_cap: Some(Money::from_minor(-1)),
-            ..PartnerPolicy::default()
-        };
-        assert_eq!(
-            policy.check().unwrap_err().pointer.as_deref(),
-            Some("/policy/daily_cap")
-        );
+        let policy = PartnerPolicy { daily_cap: Some(Money::from_minor(-1)), ..PartnerPolicy::default() };
+        assert_eq!(policy.check().unwrap_err().pointer.as_deref(), Some("/policy/daily_cap"));
         for bad in [
             r#"{"from":"17:00","to":"08:00","days":["mon"]}"#,
             r#"{"from":"08:00","to":"08:00","days":["mon"]}"#,
             r#"{"from":"08:00","to":"17:00","days":[]}"#,
             r#"{"from":"08:00","to":"17:00","days":["mon","mon"]}"#,
         ] {
-            let rules = DisbursementRules {
-                hours: Some(hours(bad)),
-                ..DisbursementRules::default()
-            };
+            let rules = DisbursementRules { hours: Some(hours(bad)), ..DisbursementRules::default() };
             assert!(rules.check().is_err(), "{bad}");
         }
     }
@@ -395,57 +318,26 @@ mod tests {
         assert!(hours.open_at(at("2026-11-20T05:00:00Z"), NAIROBI));
         assert!(hours.open_at(at("2026-11-20T13:59:59Z"), NAIROBI));
         assert!(!hours.open_at(at("2026-11-20T14:00:00Z"), NAIROBI));
-        assert_eq!(
-            hours.opens_at(at("2026-11-20T14:00:00Z"), NAIROBI),
-            Some(at("2026-11-27T05:00:00Z"))
-        );
+        assert_eq!(hours.opens_at(at("2026-11-20T14:00:00Z"), NAIROBI), Some(at("2026-11-27T05:00:00Z")));
     }
 
     #[test]
     fn partner_and_product_must_both_be_open() {
-        let policy = PartnerPolicy {
-            working_hours: Some(hours(
-                r#"{"from":"08:00","to":"17:00","days":["mon","fri"]}"#,
-            )),
-            ..PartnerPolicy::default()
-        };
-        let rules = |json: &str| DisbursementRules {
-            hours: Some(hours(json)),
-            ..DisbursementRules::default()
-        };
+        let policy =
+            PartnerPolicy { working_hours: Some(hours(r#"{"from":"08:00","to":"17:00","days":["mon","fri"]}"#)), ..PartnerPolicy::default() };
+        let rules = |json: &str| DisbursementRules { hours: Some(hours(json)), ..DisbursementRules::default() };
         let afternoons = rules(r#"{"from":"14:00","to":"20:00","days":["sat","sun","mon"]}"#);
-        assert_eq!(
-            afternoons.starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI),
-            Some(at("2026-11-23T11:00:00Z"))
-        );
+        assert_eq!(afternoons.starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI), Some(at("2026-11-23T11:00:00Z")));
         let never = rules(r#"{"from":"18:00","to":"20:00","days":["mon"]}"#);
-        assert_eq!(
-            never.starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI),
-            None
-        );
-        assert_eq!(
-            DisbursementRules::default().starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI),
-            Some(at("2026-11-20T06:00:00Z"))
-        );
+        assert_eq!(never.starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI), None);
+        assert_eq!(DisbursementRules::default().starts_at(&policy, at("2026-11-20T06:00:00Z"), NAIROBI), Some(at("2026-11-20T06:00:00Z")));
     }
 
     #[test]
     fn the_lower_ceiling_counts() {
-        let policy = PartnerPolicy {
-            approval_ceiling: Money::from_shillings(10_000),
-            ..PartnerPolicy::default()
-        };
-        let rules = |shillings| DisbursementRules {
-            person_above: Money::from_shillings(shillings),
-            ..DisbursementRules::default()
-        };
-        assert_eq!(
-            rules(5_000).person_above(&policy),
-            Money::from_shillings(5_000).unwrap()
-        );
-        assert_eq!(
-            rules(20_000).person_above(&policy),
-            Money::from_shillings(10_000).unwrap()
-        );
+        let policy = PartnerPolicy { approval_ceiling: Money::from_shillings(10_000), ..PartnerPolicy::default() };
+        let rules = |shillings| DisbursementRules { person_above: Money::from_shillings(shillings), ..DisbursementRules::default() };
+        assert_eq!(rules(5_000).person_above(&policy), Money::from_shillings(5_000).unwrap());
+        assert_eq!(rules(20_000).person_above(&policy), Money::from_shillings(10_000).unwrap());
     }
 }

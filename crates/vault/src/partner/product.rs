@@ -87,13 +87,8 @@ pub struct ProductPatch {
 }
 
 /// A member that stands there, be it `null`: left out is left alone, `null` empties.
-#[expect(
-    clippy::option_option,
-    reason = "left alone, emptied and set are three different wishes"
-)]
-fn given<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<Money>>, D::Error> {
+#[expect(clippy::option_option, reason = "left alone, emptied and set are three different wishes")]
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Money>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -160,12 +155,7 @@ macro_rules! select_product {
 }
 
 /// Keeps what a fetch of all products found, for a person; see [`upsert_in_tx`].
-pub async fn store_fetched(
-    engine: &Engine,
-    actor: &Actor,
-    core: CoreId,
-    products: &[CoreProduct],
-) -> Result<Vec<ProductSettings>, VaultError> {
+pub async fn store_fetched(engine: &Engine, actor: &Actor, core: CoreId, products: &[CoreProduct]) -> Result<Vec<ProductSettings>, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let mut tx = actor.begin(engine).await?;
     let partner = core_link::lock_owner(tx.conn(), core).await?;
@@ -188,30 +178,15 @@ pub async fn upsert_in_tx(
 ) -> Result<(), VaultError> {
     let now = engine.now();
     // One row per id, in the order of ids: two fetches at once cannot wait for each other.
-    let listed: BTreeMap<&str, &CoreProduct> = products
-        .iter()
-        .filter(|p| !p.product_id.is_empty() && p.product_id.len() <= 100)
-        .map(|p| (p.product_id.as_str(), p))
-        .collect();
+    let listed: BTreeMap<&str, &CoreProduct> =
+        products.iter().filter(|p| !p.product_id.is_empty() && p.product_id.len() <= 100).map(|p| (p.product_id.as_str(), p)).collect();
     let ids: Vec<Uuid> = listed.values().map(|_| engine.id()).collect();
     let product_ids: Vec<&str> = listed.keys().copied().collect();
-    let names: Vec<String> = listed
-        .values()
-        .map(|p| {
-            p.name
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(255)
-                .collect()
-        })
-        .collect();
+    let names: Vec<String> = listed.values().map(|p| p.name.chars().filter(|c| !c.is_control()).take(255).collect()).collect();
     let mins: Vec<Option<i64>> = listed.values().map(|p| p.min.map(Money::minor)).collect();
     let maxs: Vec<Option<i64>> = listed.values().map(|p| p.max.map(Money::minor)).collect();
     let active: Vec<bool> = listed.values().map(|p| p.active).collect();
-    let currencies: Vec<String> = listed
-        .values()
-        .map(|p| p.currency.chars().take(3).collect())
-        .collect();
+    let currencies: Vec<String> = listed.values().map(|p| p.currency.chars().take(3).collect()).collect();
     let several: Vec<bool> = listed.values().map(|p| p.several_disbursements).collect();
     let must_match: Vec<bool> = listed.values().map(|p| p.date_must_match).collect();
     sqlx::query(
@@ -253,25 +228,14 @@ pub async fn upsert_in_tx(
     Ok(())
 }
 
-async fn of_core(
-    conn: &mut PgConnection,
-    core: CoreId,
-) -> Result<Vec<ProductSettings>, VaultError> {
-    let rows: Vec<Row> = sqlx::query_as(select_product!(
-        "where l.mifos_partner_id = $1 order by l.product_name, l.id"
-    ))
-    .bind(core.uuid())
-    .fetch_all(conn)
-    .await?;
+async fn of_core(conn: &mut PgConnection, core: CoreId) -> Result<Vec<ProductSettings>, VaultError> {
+    let rows: Vec<Row> =
+        sqlx::query_as(select_product!("where l.mifos_partner_id = $1 order by l.product_name, l.id")).bind(core.uuid()).fetch_all(conn).await?;
     Ok(rows.into_iter().map(ProductSettings::from).collect())
 }
 
 /// The products of a connection.
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    core: CoreId,
-) -> Result<Vec<ProductSettings>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, core: CoreId) -> Result<Vec<ProductSettings>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     let products = of_core(tx.conn(), core).await?;
@@ -280,19 +244,11 @@ pub async fn list(
 }
 
 /// Changes a product's switch, limits and rules.
-pub async fn update(
-    engine: &Engine,
-    actor: &Actor,
-    id: Uuid,
-    patch: ProductPatch,
-) -> Result<ProductSettings, VaultError> {
+pub async fn update(engine: &Engine, actor: &Actor, id: Uuid, patch: ProductPatch) -> Result<ProductSettings, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let now = engine.now();
     let mut tx = actor.begin(engine).await?;
-    let row: Option<Row> = sqlx::query_as(select_product!("where l.id = $1 for update"))
-        .bind(id)
-        .fetch_optional(tx.conn())
-        .await?;
+    let row: Option<Row> = sqlx::query_as(select_product!("where l.id = $1 for update")).bind(id).fetch_optional(tx.conn()).await?;
     let before = ProductSettings::from(row.ok_or_else(|| Problem::not_found("loan product"))?);
     let after = patched(&before, patch, now)?;
     sqlx::query(
@@ -311,22 +267,14 @@ pub async fn update(
     .bind(now)
     .execute(tx.conn())
     .await?;
-    let entry = AuditEntry::of(Some(before.partner_id), "product.update", id)
-        .change(Some(&before), Some(&after));
+    let entry = AuditEntry::of(Some(before.partner_id), "product.update", id).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
 }
 
-fn patched(
-    before: &ProductSettings,
-    patch: ProductPatch,
-    now: DateTime<Utc>,
-) -> Result<ProductSettings, Box<Problem>> {
-    let mut after = ProductSettings {
-        updated_at: now,
-        ..before.clone()
-    };
+fn patched(before: &ProductSettings, patch: ProductPatch, now: DateTime<Utc>) -> Result<ProductSettings, Box<Problem>> {
+    let mut after = ProductSettings { updated_at: now, ..before.clone() };
     if let Some(on) = patch.is_auto_disbursement_enabled {
         if on && !before.is_auto_disbursement_enabled {
             may_be_automatic(before)?;
@@ -343,24 +291,14 @@ fn patched(
     if let Some(min) = patch.min_disbursement_amount {
         after.min_disbursement_amount = min;
     }
-    let limits = [
-        ("/max_disbursement_amount", after.max_disbursement_amount),
-        ("/min_disbursement_amount", after.min_disbursement_amount),
-    ];
+    let limits = [("/max_disbursement_amount", after.max_disbursement_amount), ("/min_disbursement_amount", after.min_disbursement_amount)];
     for (pointer, amount) in limits {
         if amount.is_some_and(|a| a.minor() < 0) {
-            return Err(Box::new(Problem::invalid(
-                pointer,
-                "A limit is not negative.",
-            )));
+            return Err(Box::new(Problem::invalid(pointer, "A limit is not negative.")));
         }
     }
-    if matches!((after.min_disbursement_amount, after.max_disbursement_amount), (Some(min), Some(max)) if min > max)
-    {
-        return Err(Box::new(Problem::invalid(
-            "/min_disbursement_amount",
-            "The smallest amount is above the largest.",
-        )));
+    if matches!((after.min_disbursement_amount, after.max_disbursement_amount), (Some(min), Some(max)) if min > max) {
+        return Err(Box::new(Problem::invalid("/min_disbursement_amount", "The smallest amount is above the largest.")));
     }
     if let Some(rules) = patch.disbursement_rules {
         rules.check()?;
@@ -382,12 +320,7 @@ fn may_be_automatic(product: &ProductSettings) -> Result<(), Box<Problem>> {
     } else {
         return Ok(());
     };
-    Err(Box::new(Problem::refused(
-        "product_not_automatic",
-        422,
-        why,
-        "Pay its loans by hand, or change the product in Mifos X and fetch it again.",
-    )))
+    Err(Box::new(Problem::refused("product_not_automatic", 422, why, "Pay its loans by hand, or change the product in Mifos X and fetch it again.")))
 }
 
 /// Products by connection and the core's product id; missing ones were never fetched.
@@ -405,39 +338,21 @@ pub async fn load_products_in_tx(
     .bind(products)
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(ProductSettings::from)
-        .map(|p| ((p.mifos_partner_id, p.mifos_product_id.clone()), p))
-        .collect())
+    Ok(rows.into_iter().map(ProductSettings::from).map(|p| ((p.mifos_partner_id, p.mifos_product_id.clone()), p)).collect())
 }
 
 impl ProductSettings {
     /// The narrowest limits for a loan of this product over this connection.
     pub fn limits(&self, connection: Range) -> Limits {
-        effective_limits(
-            (self.core_min, self.core_max),
-            connection,
-            (self.min_disbursement_amount, self.max_disbursement_amount),
-        )
+        effective_limits((self.core_min, self.core_max), connection, (self.min_disbursement_amount, self.max_disbursement_amount))
     }
 }
 
 /// From when approvals are paid by themselves (rule A16): when both the connection and the product are switched on, the later of
 /// the two moments; else never.
-pub fn automatic_since(
-    core: &core_link::CoreSettings,
-    product: &ProductSettings,
-) -> Option<DateTime<Utc>> {
-    let on =
-        core.auto_enabled && product.is_auto_disbursement_enabled && core.active && !core.retired;
-    if on {
-        core.auto_since
-            .zip(product.auto_since)
-            .map(|(a, b)| a.max(b))
-    } else {
-        None
-    }
+pub fn automatic_since(core: &core_link::CoreSettings, product: &ProductSettings) -> Option<DateTime<Utc>> {
+    let on = core.auto_enabled && product.is_auto_disbursement_enabled && core.active && !core.retired;
+    if on { core.auto_since.zip(product.auto_since).map(|(a, b)| a.max(b)) } else { None }
 }
 
 #[cfg(test)]
@@ -480,27 +395,12 @@ mod tests {
     #[test]
     fn switching_on_counts_from_now_and_switching_on_again_changes_nothing() {
         let first = DateTime::UNIX_EPOCH + chrono::Duration::hours(1);
-        let on = patched(
-            &product(),
-            patch(r#"{"is_auto_disbursement_enabled": true}"#),
-            first,
-        )
-        .unwrap();
+        let on = patched(&product(), patch(r#"{"is_auto_disbursement_enabled": true}"#), first).unwrap();
         assert_eq!(on.auto_since, Some(first));
         let later = first + chrono::Duration::hours(1);
-        let again = patched(
-            &on,
-            patch(r#"{"is_auto_disbursement_enabled": true}"#),
-            later,
-        )
-        .unwrap();
+        let again = patched(&on, patch(r#"{"is_auto_disbursement_enabled": true}"#), later).unwrap();
         assert_eq!(again.auto_since, Some(first));
-        let off = patched(
-            &again,
-            patch(r#"{"is_auto_disbursement_enabled": false}"#),
-            later,
-        )
-        .unwrap();
+        let off = patched(&again, patch(r#"{"is_auto_disbursement_enabled": false}"#), later).unwrap();
         assert_eq!(off.auto_since, None);
     }
 
@@ -508,51 +408,22 @@ mod tests {
     fn a_product_that_is_not_the_simple_case_is_never_automatic() {
         let on = || patch(r#"{"is_auto_disbursement_enabled": true}"#);
         for product in [
-            ProductSettings {
-                several_disbursements: true,
-                ..product()
-            },
-            ProductSettings {
-                currency: "UGX".into(),
-                ..product()
-            },
-            ProductSettings {
-                core_active: false,
-                ..product()
-            },
+            ProductSettings { several_disbursements: true, ..product() },
+            ProductSettings { currency: "UGX".into(), ..product() },
+            ProductSettings { core_active: false, ..product() },
         ] {
-            assert_eq!(
-                patched(&product, on(), DateTime::UNIX_EPOCH)
-                    .unwrap_err()
-                    .code,
-                "product_not_automatic"
-            );
+            assert_eq!(patched(&product, on(), DateTime::UNIX_EPOCH).unwrap_err().code, "product_not_automatic");
         }
     }
 
     #[test]
     fn null_empties_a_limit_and_a_missing_member_leaves_it() {
-        let limited = ProductSettings {
-            max_disbursement_amount: kes(5),
-            ..product()
-        };
+        let limited = ProductSettings { max_disbursement_amount: kes(5), ..product() };
         let left = patched(&limited, patch("{}"), DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(left.max_disbursement_amount, kes(5));
-        let emptied = patched(
-            &limited,
-            patch(r#"{"max_disbursement_amount": null}"#),
-            DateTime::UNIX_EPOCH,
-        )
-        .unwrap();
+        let emptied = patched(&limited, patch(r#"{"max_disbursement_amount": null}"#), DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(emptied.max_disbursement_amount, None);
-        let crossed = patched(
-            &limited,
-            patch(r#"{"min_disbursement_amount": "5.01"}"#),
-            DateTime::UNIX_EPOCH,
-        );
-        assert_eq!(
-            crossed.unwrap_err().pointer.as_deref(),
-            Some("/min_disbursement_amount")
-        );
+        let crossed = patched(&limited, patch(r#"{"min_disbursement_amount": "5.01"}"#), DateTime::UNIX_EPOCH);
+        assert_eq!(crossed.unwrap_err().pointer.as_deref(), Some("/min_disbursement_amount"));
     }
 }

@@ -170,12 +170,10 @@ pub async fn create(
     let mut tx = engine.begin().await?;
     let owner = store::lock(tx.conn(), partner).await?;
     still_open(owner.status)?;
-    let mine: Vec<(String, bool)> = sqlx::query_as(
-        "select shortcode, is_default and is_active from mpesa_shortcodes where partner_id = $1",
-    )
-    .bind(partner.uuid())
-    .fetch_all(tx.conn())
-    .await?;
+    let mine: Vec<(String, bool)> = sqlx::query_as("select shortcode, is_default and is_active from mpesa_shortcodes where partner_id = $1")
+        .bind(partner.uuid())
+        .fetch_all(tx.conn())
+        .await?;
     // The accounts of the mirror are named by the number alone.
     if mine.iter().any(|(number, _)| *number == shortcode) {
         return Err(shortcode_taken().into());
@@ -201,15 +199,9 @@ pub async fn create(
     .execute(tx.conn())
     .await
     .map_err(|error| store::taken(error, "mpesa_shortcodes_environment_shortcode_key", shortcode_taken))?;
-    accounts::open_accounts_in_tx(
-        tx.conn(),
-        engine,
-        &accounts::shortcode_accounts(partner, &shortcode),
-    )
-    .await?;
+    accounts::open_accounts_in_tx(tx.conn(), engine, &accounts::shortcode_accounts(partner, &shortcode)).await?;
     let view = fetch(tx.conn(), partner, id).await?;
-    let entry = AuditEntry::of(Some(partner), "shortcode.create", id)
-        .change(None::<&ShortcodeView>, Some(&view));
+    let entry = AuditEntry::of(Some(partner), "shortcode.create", id).change(None::<&ShortcodeView>, Some(&view));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(view)
@@ -225,29 +217,14 @@ fn shortcode_taken() -> Problem {
 }
 
 pub(super) fn still_open(status: super::PartnerStatus) -> Result<(), Box<Problem>> {
-    if matches!(
-        status,
-        super::PartnerStatus::Closed | super::PartnerStatus::Closing
-    ) {
-        let detail = format!(
-            "This partner is {}: nothing new is connected.",
-            status.as_str()
-        );
-        return Err(Box::new(Problem::refused(
-            "partner_closed",
-            409,
-            detail,
-            "Ask the operator of the platform.",
-        )));
+    if matches!(status, super::PartnerStatus::Closed | super::PartnerStatus::Closing) {
+        let detail = format!("This partner is {}: nothing new is connected.", status.as_str());
+        return Err(Box::new(Problem::refused("partner_closed", 409, detail, "Ask the operator of the platform.")));
     }
     Ok(())
 }
 
-async fn clear_default(
-    conn: &mut PgConnection,
-    partner: PartnerId,
-    now: DateTime<Utc>,
-) -> Result<(), VaultError> {
+async fn clear_default(conn: &mut PgConnection, partner: PartnerId, now: DateTime<Utc>) -> Result<(), VaultError> {
     sqlx::query("update mpesa_shortcodes set is_default = false, updated_at = $2 where partner_id = $1 and is_default")
         .bind(partner.uuid())
         .bind(now)
@@ -256,11 +233,7 @@ async fn clear_default(
     Ok(())
 }
 
-async fn fetch(
-    conn: &mut PgConnection,
-    partner: PartnerId,
-    id: ShortcodeId,
-) -> Result<ShortcodeView, VaultError> {
+async fn fetch(conn: &mut PgConnection, partner: PartnerId, id: ShortcodeId) -> Result<ShortcodeView, VaultError> {
     let row: Option<Row> = sqlx::query_as(
         "select id, partner_id, shortcode, environment, base_url, tariff_payer, requests_per_second, is_active, is_default, quarantined_at,
                 utility_minor, working_minor, charges_minor, balances_at, created_at, updated_at
@@ -270,46 +243,25 @@ async fn fetch(
     .bind(id.uuid())
     .fetch_optional(conn)
     .await?;
-    row.ok_or_else(|| Problem::not_found("shortcode"))?
-        .try_into()
+    row.ok_or_else(|| Problem::not_found("shortcode"))?.try_into()
 }
 
 /// Whose shortcode it is, as far as the scope of the transaction sees it.
-pub(super) async fn owner(
-    conn: &mut PgConnection,
-    id: ShortcodeId,
-) -> Result<PartnerId, VaultError> {
+pub(super) async fn owner(conn: &mut PgConnection, id: ShortcodeId) -> Result<PartnerId, VaultError> {
     let partner: Option<Uuid> =
-        sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1")
-            .bind(id.uuid())
-            .fetch_optional(conn)
-            .await?;
-    partner
-        .map(PartnerId)
-        .ok_or_else(|| Problem::not_found("shortcode").into())
+        sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1").bind(id.uuid()).fetch_optional(conn).await?;
+    partner.map(PartnerId).ok_or_else(|| Problem::not_found("shortcode").into())
 }
 
 /// The same, with the row locked.
-pub(super) async fn lock_owner(
-    conn: &mut PgConnection,
-    id: ShortcodeId,
-) -> Result<PartnerId, VaultError> {
+pub(super) async fn lock_owner(conn: &mut PgConnection, id: ShortcodeId) -> Result<PartnerId, VaultError> {
     let partner: Option<Uuid> =
-        sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1 for update")
-            .bind(id.uuid())
-            .fetch_optional(conn)
-            .await?;
-    partner
-        .map(PartnerId)
-        .ok_or_else(|| Problem::not_found("shortcode").into())
+        sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1 for update").bind(id.uuid()).fetch_optional(conn).await?;
+    partner.map(PartnerId).ok_or_else(|| Problem::not_found("shortcode").into())
 }
 
 /// The shortcodes that the actor sees; the platform may name one partner.
-pub async fn list(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-) -> Result<Vec<ShortcodeView>, VaultError> {
+pub async fn list(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) -> Result<Vec<ShortcodeView>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     let rows: Vec<Row> = sqlx::query_as(
@@ -325,11 +277,7 @@ pub async fn list(
 }
 
 /// One shortcode.
-pub async fn get(
-    engine: &Engine,
-    actor: &Actor,
-    id: ShortcodeId,
-) -> Result<ShortcodeView, VaultError> {
+pub async fn get(engine: &Engine, actor: &Actor, id: ShortcodeId) -> Result<ShortcodeView, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let mut tx = actor.begin(engine).await?;
     let partner = owner(tx.conn(), id).await?;
@@ -339,13 +287,7 @@ pub async fn get(
 }
 
 /// Changes a shortcode.
-pub async fn update(
-    engine: &Engine,
-    actor: &Actor,
-    id: ShortcodeId,
-    patch: ShortcodePatch,
-    rules: HostRules,
-) -> Result<ShortcodeView, VaultError> {
+pub async fn update(engine: &Engine, actor: &Actor, id: ShortcodeId, patch: ShortcodePatch, rules: HostRules) -> Result<ShortcodeView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let now = engine.now();
     let mut tx = actor.begin(engine).await?;
@@ -358,11 +300,7 @@ pub async fn update(
     let is_active = patch.is_active.unwrap_or(before.is_active);
     if patch.is_default == Some(true) {
         if !is_active {
-            return Err(Problem::invalid(
-                "/is_default",
-                "A shortcode that is not in use cannot be the default.",
-            )
-            .into());
+            return Err(Problem::invalid("/is_default", "A shortcode that is not in use cannot be the default.").into());
         }
         clear_default(tx.conn(), partner, now).await?;
     }
@@ -386,20 +324,14 @@ pub async fn update(
     .execute(tx.conn())
     .await?;
     let after = fetch(tx.conn(), partner, id).await?;
-    let entry =
-        AuditEntry::of(Some(partner), "shortcode.update", id).change(Some(&before), Some(&after));
+    let entry = AuditEntry::of(Some(partner), "shortcode.update", id).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
 }
 
 /// Releases a shortcode from quarantine (rule A21): a person says that sending may go on.
-pub async fn release(
-    engine: &Engine,
-    actor: &Actor,
-    id: ShortcodeId,
-    reason: &str,
-) -> Result<ShortcodeView, VaultError> {
+pub async fn release(engine: &Engine, actor: &Actor, id: ShortcodeId, reason: &str) -> Result<ShortcodeView, VaultError> {
     actor.require_platform(Permission::QuarantineRelease)?;
     let reason = super::checked_reason(reason)?;
     let mut tx = actor.begin(engine).await?;
@@ -410,27 +342,16 @@ pub async fn release(
         .bind(engine.now())
         .execute(tx.conn())
         .await?;
-    record_in_tx(
-        tx.conn(),
-        engine,
-        actor,
-        AuditEntry::of(Some(partner), "quarantine.release", id).because(reason),
-    )
-    .await?;
+    record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(partner), "quarantine.release", id).because(reason)).await?;
     let view = fetch(tx.conn(), partner, id).await?;
     tx.commit().await?;
     Ok(view)
 }
 
 /// Puts every shortcode that is not there yet into quarantine (rule A21); how many were put there.
-pub async fn quarantine_all_in_tx(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-) -> Result<u64, VaultError> {
-    let done = sqlx::query("update mpesa_shortcodes set quarantined_at = $1, updated_at = $1 where quarantined_at is null")
-        .bind(now)
-        .execute(conn)
-        .await?;
+pub async fn quarantine_all_in_tx(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, VaultError> {
+    let done =
+        sqlx::query("update mpesa_shortcodes set quarantined_at = $1, updated_at = $1 where quarantined_at is null").bind(now).execute(conn).await?;
     Ok(done.rows_affected())
 }
 
@@ -478,10 +399,7 @@ impl TryFrom<&PayingRow> for PayingShortcode {
 }
 
 /// The default shortcode of each partner that has one.
-pub async fn defaults_in_tx(
-    conn: &mut PgConnection,
-    partners: &[PartnerId],
-) -> Result<BTreeMap<PartnerId, PayingShortcode>, VaultError> {
+pub async fn defaults_in_tx(conn: &mut PgConnection, partners: &[PartnerId]) -> Result<BTreeMap<PartnerId, PayingShortcode>, VaultError> {
     let partners: Vec<Uuid> = partners.iter().map(|p| p.uuid()).collect();
     // Index: mpesa_shortcodes_default.
     let rows: Vec<PayingRow> = sqlx::query_as(
@@ -491,16 +409,11 @@ pub async fn defaults_in_tx(
     .bind(partners)
     .fetch_all(conn)
     .await?;
-    rows.iter()
-        .map(|row| Ok((PartnerId(row.partner_id), PayingShortcode::try_from(row)?)))
-        .collect()
+    rows.iter().map(|row| Ok((PartnerId(row.partner_id), PayingShortcode::try_from(row)?))).collect()
 }
 
 /// Shortcodes by id, whether in use or not.
-pub async fn load_in_tx(
-    conn: &mut PgConnection,
-    ids: &[ShortcodeId],
-) -> Result<BTreeMap<ShortcodeId, PayingShortcode>, VaultError> {
+pub async fn load_in_tx(conn: &mut PgConnection, ids: &[ShortcodeId]) -> Result<BTreeMap<ShortcodeId, PayingShortcode>, VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows: Vec<PayingRow> = sqlx::query_as(
         "select id, partner_id, tariff_payer, environment, quarantined_at is not null as quarantined, utility_minor, balances_at
@@ -509,9 +422,7 @@ pub async fn load_in_tx(
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    rows.iter()
-        .map(|row| Ok((ShortcodeId(row.id), PayingShortcode::try_from(row)?)))
-        .collect()
+    rows.iter().map(|row| Ok((ShortcodeId(row.id), PayingShortcode::try_from(row)?))).collect()
 }
 
 fn checked_number(text: &str) -> Result<String, Box<Problem>> {
@@ -519,20 +430,14 @@ fn checked_number(text: &str) -> Result<String, Box<Problem>> {
     if (5..=7).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(text.to_owned());
     }
-    Err(Box::new(Problem::invalid(
-        "/shortcode",
-        "A shortcode has 5 to 7 digits.",
-    )))
+    Err(Box::new(Problem::invalid("/shortcode", "A shortcode has 5 to 7 digits.")))
 }
 
 fn checked_rate(rate: i32) -> Result<i32, Box<Problem>> {
     if (1..=500).contains(&rate) {
         return Ok(rate);
     }
-    Err(Box::new(Problem::invalid(
-        "/requests_per_second",
-        "Between 1 and 500 requests per second.",
-    )))
+    Err(Box::new(Problem::invalid("/requests_per_second", "Between 1 and 500 requests per second.")))
 }
 
 #[cfg(test)]

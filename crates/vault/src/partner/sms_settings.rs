@@ -120,22 +120,13 @@ macro_rules! select_sms {
 }
 
 /// Writes the settings of a partner.
-pub async fn upsert(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-    patch: SmsPatch,
-    rules: HostRules,
-) -> Result<SmsView, VaultError> {
+pub async fn upsert(engine: &Engine, actor: &Actor, partner: Option<PartnerId>, patch: SmsPatch, rules: HostRules) -> Result<SmsView, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let partner = actor.partner_for(partner)?;
     let mut tx = actor.begin(engine).await?;
     // The partner's row is the lock: two first writings at once make one row.
     store::lock(tx.conn(), partner).await?;
-    let old: Option<Row> = sqlx::query_as(select_sms!("where partner_id = $1 for update"))
-        .bind(partner.uuid())
-        .fetch_optional(tx.conn())
-        .await?;
+    let old: Option<Row> = sqlx::query_as(select_sms!("where partner_id = $1 for update")).bind(partner.uuid()).fetch_optional(tx.conn()).await?;
     let before = old.as_ref().map(|r| r.view(engine));
     let row = written(engine, partner, old, patch, rules)?;
     sqlx::query(
@@ -164,23 +155,15 @@ pub async fn upsert(
     .execute(tx.conn())
     .await?;
     let after = row.view(engine);
-    let entry = AuditEntry::of(Some(partner), "sms_settings.update", partner)
-        .change(before.as_ref(), Some(&after));
+    let entry = AuditEntry::of(Some(partner), "sms_settings.update", partner).change(before.as_ref(), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
 }
 
-fn written(
-    engine: &Engine,
-    partner: PartnerId,
-    old: Option<Row>,
-    patch: SmsPatch,
-    rules: HostRules,
-) -> Result<Row, VaultError> {
+fn written(engine: &Engine, partner: PartnerId, old: Option<Row>, patch: SmsPatch, rules: HostRules) -> Result<Row, VaultError> {
     let now = engine.now();
-    let missing =
-        |pointer: &'static str| Box::new(Problem::invalid(pointer, "Needed the first time."));
+    let missing = |pointer: &'static str| Box::new(Problem::invalid(pointer, "Needed the first time."));
     let first = old.is_none();
     let mut row = old.unwrap_or_else(|| Row {
         id: engine.id(),
@@ -209,11 +192,7 @@ fn written(
         None => {}
     }
     if moved && (patch.damza_api_key.is_none() || patch.damza_password.is_none()) {
-        return Err(Problem::invalid(
-            "/damza_api_key",
-            "Another gateway address needs the key and the password again.",
-        )
-        .into());
+        return Err(Problem::invalid("/damza_api_key", "Another gateway address needs the key and the password again.").into());
     }
     match patch.damza_sender_id {
         Some(sender) => row.damza_sender_id = checked_sender(&sender)?,
@@ -226,29 +205,13 @@ fn written(
         None => {}
     }
     for (pointer, column, given, kept) in [
-        (
-            "/damza_api_key",
-            API_KEY,
-            patch.damza_api_key,
-            &mut row.damza_api_key,
-        ),
-        (
-            "/damza_password",
-            PASSWORD,
-            patch.damza_password,
-            &mut row.damza_password,
-        ),
+        ("/damza_api_key", API_KEY, patch.damza_api_key, &mut row.damza_api_key),
+        ("/damza_password", PASSWORD, patch.damza_password, &mut row.damza_password),
     ] {
         match given {
             Some(secret) => {
                 checked_secret(pointer, &secret)?;
-                *kept = engine.keys.seal(
-                    Place {
-                        column,
-                        row: row.id,
-                    },
-                    secret.expose_secret(),
-                )?;
+                *kept = engine.keys.seal(Place { column, row: row.id }, secret.expose_secret())?;
             }
             None if first => return Err(missing(pointer).into()),
             None => {}
@@ -257,46 +220,31 @@ fn written(
     row.sms_enabled = patch.sms_enabled.unwrap_or(row.sms_enabled);
     if let Some(threshold) = patch.low_balance_threshold {
         if threshold.minor() < 0 {
-            return Err(
-                Problem::invalid("/low_balance_threshold", "A threshold is not negative.").into(),
-            );
+            return Err(Problem::invalid("/low_balance_threshold", "A threshold is not negative.").into());
         }
         row.threshold_minor = threshold.minor();
     }
     if let Some(phones) = patch.notification_phone_numbers {
-        row.notification_phone_numbers =
-            Json(checked_phones("/notification_phone_numbers", phones)?);
+        row.notification_phone_numbers = Json(checked_phones("/notification_phone_numbers", phones)?);
     }
     Ok(row)
 }
 
 fn checked_sender(text: &str) -> Result<String, Box<Problem>> {
     let text = text.trim();
-    let plain = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
     if text.is_empty() || text.len() > 11 || !plain {
-        return Err(Box::new(Problem::invalid(
-            "/damza_sender_id",
-            "A sender id has 1 to 11 letters, digits, spaces or dashes.",
-        )));
+        return Err(Box::new(Problem::invalid("/damza_sender_id", "A sender id has 1 to 11 letters, digits, spaces or dashes.")));
     }
     Ok(text.to_owned())
 }
 
 /// The settings of a partner; `None`: it has none.
-pub async fn get(
-    engine: &Engine,
-    actor: &Actor,
-    partner: Option<PartnerId>,
-) -> Result<Option<SmsView>, VaultError> {
+pub async fn get(engine: &Engine, actor: &Actor, partner: Option<PartnerId>) -> Result<Option<SmsView>, VaultError> {
     actor.require(Permission::ConnectionsRead)?;
     let partner = actor.partner_for(partner)?;
     let mut tx = actor.begin(engine).await?;
-    let row: Option<Row> = sqlx::query_as(select_sms!("where partner_id = $1"))
-        .bind(partner.uuid())
-        .fetch_optional(tx.conn())
-        .await?;
+    let row: Option<Row> = sqlx::query_as(select_sms!("where partner_id = $1")).bind(partner.uuid()).fetch_optional(tx.conn()).await?;
     tx.commit().await?;
     Ok(row.as_ref().map(|r| r.view(engine)))
 }
@@ -326,10 +274,7 @@ pub async fn load_accounts_in_tx(
     partners: &[PartnerId],
 ) -> Result<BTreeMap<PartnerId, SmsSettings>, VaultError> {
     let partners: Vec<Uuid> = partners.iter().map(|p| p.uuid()).collect();
-    let rows: Vec<Row> = sqlx::query_as(select_sms!("where partner_id = any($1)"))
-        .bind(partners)
-        .fetch_all(conn)
-        .await?;
+    let rows: Vec<Row> = sqlx::query_as(select_sms!("where partner_id = any($1)")).bind(partners).fetch_all(conn).await?;
     let mut accounts = BTreeMap::new();
     for row in rows {
         let partner = PartnerId(row.partner_id);
@@ -344,26 +289,16 @@ pub async fn load_accounts_in_tx(
 }
 
 /// The account whose delivery reports come in under this path token (rule D2), in a transaction of the worker role.
-pub async fn find_by_report_token(
-    conn: &mut PgConnection,
-    keys: &KeyRing,
-    token: &str,
-) -> Result<Option<SmsSettings>, VaultError> {
+pub async fn find_by_report_token(conn: &mut PgConnection, keys: &KeyRing, token: &str) -> Result<Option<SmsSettings>, VaultError> {
     if token.len() != 32 {
         return Ok(None);
     }
-    let row: Option<Row> = sqlx::query_as(select_sms!("where report_token = $1"))
-        .bind(token)
-        .fetch_optional(conn)
-        .await?;
+    let row: Option<Row> = sqlx::query_as(select_sms!("where report_token = $1")).bind(token).fetch_optional(conn).await?;
     row.map(|row| opened(keys, row)).transpose()
 }
 
 fn opened(keys: &KeyRing, row: Row) -> Result<SmsSettings, VaultError> {
-    let place = |column| Place {
-        column,
-        row: row.id,
-    };
+    let place = |column| Place { column, row: row.id };
     Ok(SmsSettings {
         partner_id: PartnerId(row.partner_id),
         account: SmsAccount {

@@ -81,12 +81,11 @@ pub(super) async fn save(conn: &mut PgConnection, partner: &Partner) -> Result<(
 const NOT_THERE: &str = "partner";
 
 pub(super) async fn get(conn: &mut PgConnection, id: PartnerId) -> Result<Partner, VaultError> {
-    let row: Option<Row> = sqlx::query_as(
-        "select id, name, short_name, status, zone, policy, notification_phones, created_at, updated_at from partners where id = $1",
-    )
-    .bind(id.uuid())
-    .fetch_optional(conn)
-    .await?;
+    let row: Option<Row> =
+        sqlx::query_as("select id, name, short_name, status, zone, policy, notification_phones, created_at, updated_at from partners where id = $1")
+            .bind(id.uuid())
+            .fetch_optional(conn)
+            .await?;
     row.ok_or_else(|| Problem::not_found(NOT_THERE))?.try_into()
 }
 
@@ -112,10 +111,7 @@ pub(super) async fn list(conn: &mut PgConnection) -> Result<Vec<Partner>, VaultE
     rows.into_iter().map(Partner::try_from).collect()
 }
 
-pub(super) async fn many(
-    conn: &mut PgConnection,
-    ids: &[PartnerId],
-) -> Result<Vec<Partner>, VaultError> {
+pub(super) async fn many(conn: &mut PgConnection, ids: &[PartnerId]) -> Result<Vec<Partner>, VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows: Vec<Row> = sqlx::query_as(
         "select id, name, short_name, status, zone, policy, notification_phones, created_at, updated_at from partners where id = any($1)",
@@ -135,10 +131,7 @@ pub(super) struct Unfinished {
     pub(super) balances: i64,
 }
 
-pub(super) async fn unfinished(
-    conn: &mut PgConnection,
-    id: PartnerId,
-) -> Result<Unfinished, VaultError> {
+pub(super) async fn unfinished(conn: &mut PgConnection, id: PartnerId) -> Result<Unfinished, VaultError> {
     // Indexes: disbursements_open, bookings_open, items_list; ledger_balances holds two rows per partner.
     let counts = sqlx::query_as(
         "select (select count(*) from disbursements where partner_id = $1 and state not in ('paid', 'not_paid', 'cancelled', 'refused')) as disbursements,
@@ -154,20 +147,11 @@ pub(super) async fn unfinished(
 
 /// The zone of a column.
 pub(super) fn zone_of(text: &str) -> Result<Tz, VaultError> {
-    text.parse()
-        .map_err(|_| VaultError::Broken(format!("the time zone {text:?}")))
+    text.parse().map_err(|_| VaultError::Broken(format!("the time zone {text:?}")))
 }
 
 /// A refusal of the named unique constraint becomes a problem; everything else stays what it is.
-pub(super) fn taken(
-    error: sqlx::Error,
-    constraint: &str,
-    problem: impl FnOnce() -> Problem,
-) -> VaultError {
+pub(super) fn taken(error: sqlx::Error, constraint: &str, problem: impl FnOnce() -> Problem) -> VaultError {
     let error = DbError::from(error);
-    if error.unique_violation() == Some(constraint) {
-        problem().into()
-    } else {
-        VaultError::Db(error)
-    }
+    if error.unique_violation() == Some(constraint) { problem().into() } else { VaultError::Db(error) }
 }

@@ -49,19 +49,12 @@ pub struct WebhookSecret {
 
 /// The payload URL for a stock host, when it can keep it.
 pub fn hook_url(public_url: &str, token: &str) -> Option<String> {
-    let url = format!(
-        "{}{WEBHOOK_PATH}/{token}/",
-        public_url.trim_end_matches('/')
-    );
+    let url = format!("{}{WEBHOOK_PATH}/{token}/", public_url.trim_end_matches('/'));
     (url.len() <= LONGEST_HOOK_URL).then_some(url)
 }
 
 /// Makes the token of a connection, or a new one. The one before stays good for [`OVERLAP`], a still older one ends at once.
-pub async fn make_token(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-) -> Result<WebhookSecret, VaultError> {
+pub async fn make_token(engine: &Engine, actor: &Actor, id: CoreId) -> Result<WebhookSecret, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let token = engine.ids.hex_token();
     let webhook_url = format!("{}{WEBHOOK_PATH}", engine.public_url.trim_end_matches('/'));
@@ -83,57 +76,33 @@ pub async fn make_token(
     .bind(now)
     .fetch_one(tx.conn())
     .await?;
-    record_in_tx(
-        tx.conn(),
-        engine,
-        actor,
-        AuditEntry::of(Some(partner), "core.webhook_token", id),
-    )
-    .await?;
+    record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(partner), "core.webhook_token", id)).await?;
     tx.commit().await?;
     let hook_url = hook_url(&engine.public_url, &token).map(SecretString::from);
-    Ok(WebhookSecret {
-        token: SecretString::from(token),
-        webhook_url,
-        hook_url,
-        previous_until,
-    })
+    Ok(WebhookSecret { token: SecretString::from(token), webhook_url, hook_url, previous_until })
 }
 
 /// Ends the token before at once: it became known to somebody.
-pub async fn end_previous_token(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-    reason: &str,
-) -> Result<(), VaultError> {
+pub async fn end_previous_token(engine: &Engine, actor: &Actor, id: CoreId, reason: &str) -> Result<(), VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let reason = super::checked_reason(reason)?;
     let mut tx = actor.begin(engine).await?;
     let partner = core_link::lock_owner(tx.conn(), id).await?;
-    sqlx::query("update mifos_partners set webhook_previous_token = null, webhook_previous_until = null, updated_at = $3 where partner_id = $1 and id = $2")
-        .bind(partner.uuid())
-        .bind(id.uuid())
-        .bind(engine.now())
-        .execute(tx.conn())
-        .await?;
-    record_in_tx(
-        tx.conn(),
-        engine,
-        actor,
-        AuditEntry::of(Some(partner), "core.webhook_token_end", id).because(reason),
+    sqlx::query(
+        "update mifos_partners set webhook_previous_token = null, webhook_previous_until = null, updated_at = $3 where partner_id = $1 and id = $2",
     )
+    .bind(partner.uuid())
+    .bind(id.uuid())
+    .bind(engine.now())
+    .execute(tx.conn())
     .await?;
+    record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(partner), "core.webhook_token_end", id).because(reason)).await?;
     tx.commit().await?;
     Ok(())
 }
 
 /// Makes the key of the HMAC header (shown once). From now on a documented webhook without a right signature is refused.
-pub async fn make_hmac_key(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-) -> Result<SecretString, VaultError> {
+pub async fn make_hmac_key(engine: &Engine, actor: &Actor, id: CoreId) -> Result<SecretString, VaultError> {
     let mut bytes = [0u8; 32];
     engine.ids.fill(&mut bytes);
     let key = SecretString::from(hex::encode(bytes));
@@ -142,28 +111,14 @@ pub async fn make_hmac_key(
 }
 
 /// Sets the key of the HMAC header, or takes it away.
-pub async fn set_hmac_key(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-    key: Option<&SecretString>,
-) -> Result<(), VaultError> {
+pub async fn set_hmac_key(engine: &Engine, actor: &Actor, id: CoreId, key: Option<&SecretString>) -> Result<(), VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     if key.is_some_and(|key| !(16..=256).contains(&key.expose_secret().len())) {
         return Err(Problem::invalid("/hmac_key", "A key has 16 to 256 characters.").into());
     }
-    let place = Place {
-        column: HMAC,
-        row: id.uuid(),
-    };
-    let sealed = key
-        .map(|key| engine.keys.seal(place, key.expose_secret()))
-        .transpose()?;
-    let action = if sealed.is_some() {
-        "core.webhook_hmac_set"
-    } else {
-        "core.webhook_hmac_off"
-    };
+    let place = Place { column: HMAC, row: id.uuid() };
+    let sealed = key.map(|key| engine.keys.seal(place, key.expose_secret())).transpose()?;
+    let action = if sealed.is_some() { "core.webhook_hmac_set" } else { "core.webhook_hmac_off" };
     let mut tx = actor.begin(engine).await?;
     let partner = core_link::lock_owner(tx.conn(), id).await?;
     sqlx::query("update mifos_partners set webhook_hmac_enc = $3, updated_at = $4 where partner_id = $1 and id = $2")
@@ -173,13 +128,7 @@ pub async fn set_hmac_key(
         .bind(engine.now())
         .execute(tx.conn())
         .await?;
-    record_in_tx(
-        tx.conn(),
-        engine,
-        actor,
-        AuditEntry::of(Some(partner), action, id),
-    )
-    .await?;
+    record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(partner), action, id)).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -231,16 +180,11 @@ pub async fn find_core_by_token(
     .bind(now)
     .fetch_all(conn)
     .await?;
-    let is = |stored: Option<&str>| {
-        stored.is_some_and(|stored| bool::from(stored.as_bytes().ct_eq(presented.as_bytes())))
-    };
+    let is = |stored: Option<&str>| stored.is_some_and(|stored| bool::from(stored.as_bytes().ct_eq(presented.as_bytes())));
     for row in rows {
         let current = is(row.webhook_secret_token.as_deref());
         if current || is(row.webhook_previous_token.as_deref()) {
-            let place = Place {
-                column: HMAC,
-                row: row.id,
-            };
+            let place = Place { column: HMAC, row: row.id };
             return Ok(Some(WebhookOwner {
                 core_id: CoreId(row.id),
                 partner_id: PartnerId(row.partner_id),
@@ -272,15 +216,9 @@ mod tests {
     fn a_hook_url_ends_in_a_slash_and_is_short_enough_for_a_stock_host() {
         let token = "0123456789abcdef0123456789abcdef";
         let url = hook_url("https://vault.example.co.ke/", token).unwrap();
-        assert_eq!(
-            url,
-            format!("https://vault.example.co.ke/api/mifos/webhook/loan-approval/{token}/")
-        );
+        assert_eq!(url, format!("https://vault.example.co.ke/api/mifos/webhook/loan-approval/{token}/"));
         assert!(url.len() <= LONGEST_HOOK_URL);
-        assert_eq!(
-            hook_url(&format!("https://{}.example.co.ke", "x".repeat(40)), token),
-            None
-        );
+        assert_eq!(hook_url(&format!("https://{}.example.co.ke", "x".repeat(40)), token), None);
     }
 
     #[test]
@@ -288,24 +226,10 @@ mod tests {
         let key = SecretString::from("0123456789abcdef".to_owned());
         let right = hex::encode(hmac_sha256_raw(b"0123456789abcdef", b"{}"));
         assert!(signature_is_right(&key, b"{}", &right));
-        assert!(signature_is_right(
-            &key,
-            b"{}",
-            &format!("sha256={}", right.to_uppercase())
-        ));
-        for (body, header) in [
-            (&b"{ }"[..], right.as_str()),
-            (b"{}", ""),
-            (b"{}", "sha256="),
-            (b"{}", "zz"),
-            (b"{}", &right[..62]),
-        ] {
+        assert!(signature_is_right(&key, b"{}", &format!("sha256={}", right.to_uppercase())));
+        for (body, header) in [(&b"{ }"[..], right.as_str()), (b"{}", ""), (b"{}", "sha256="), (b"{}", "zz"), (b"{}", &right[..62])] {
             assert!(!signature_is_right(&key, body, header), "{header}");
         }
-        assert!(!signature_is_right(
-            &SecretString::from("another key 0000".to_owned()),
-            b"{}",
-            &right
-        ));
+        assert!(!signature_is_right(&SecretString::from("another key 0000".to_owned()), b"{}", &right));
     }
 }

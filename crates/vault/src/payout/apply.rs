@@ -248,35 +248,32 @@ impl Work {
         let (partner, payout) = (row.partner_id, row.id);
         let known = self.submissions.entry(payout).or_default();
         for s in &after.submissions {
-            match known.iter_mut().find(|k| k.number == s.number) {
-                Some(k) => {
-                    if k.state != s.state.as_str() || k.renewed != s.renewed {
-                        s.state.as_str().clone_into(&mut k.state);
-                        k.renewed = s.renewed;
-                        self.touched_submissions.insert((payout, s.number));
-                    }
-                }
-                None => {
-                    known.push(store::SubmissionRow {
-                        id: engine.id(),
-                        partner_id: partner,
-                        payout_id: payout,
-                        number: s.number,
-                        fence: s.fence,
-                        state: s.state.as_str().to_owned(),
-                        started_at: now,
-                        lease_until: s.lease_until,
-                        answered_at: None,
-                        http_status: None,
-                        code: None,
-                        message: None,
-                        conversation_id: None,
-                        request_body: None,
-                        response_body: None,
-                        renewed: s.renewed,
-                    });
+            if let Some(k) = known.iter_mut().find(|k| k.number == s.number) {
+                if k.state != s.state.as_str() || k.renewed != s.renewed {
+                    s.state.as_str().clone_into(&mut k.state);
+                    k.renewed = s.renewed;
                     self.touched_submissions.insert((payout, s.number));
                 }
+            } else {
+                known.push(store::SubmissionRow {
+                    id: engine.id(),
+                    partner_id: partner,
+                    payout_id: payout,
+                    number: s.number,
+                    fence: s.fence,
+                    state: s.state.as_str().to_owned(),
+                    started_at: now,
+                    lease_until: s.lease_until,
+                    answered_at: None,
+                    http_status: None,
+                    code: None,
+                    message: None,
+                    conversation_id: None,
+                    request_body: None,
+                    response_body: None,
+                    renewed: s.renewed,
+                });
+                self.touched_submissions.insert((payout, s.number));
             }
         }
         if let (Event::Answered { number, meaning, .. }, Some(trace)) = (&news.event, &news.trace)
@@ -363,7 +360,12 @@ impl Work {
 
     /// A sibling that has not entered the rail is withheld: the loan is paid (rule A10).
     fn stop_siblings(&mut self, engine: &Engine, row: &store::Row, news: &News, _now: DateTime<Utc>) -> Result<(), VaultError> {
-        let siblings: Vec<Uuid> = self.payouts.values().filter(|p| p.disbursement_id == row.disbursement_id && p.id != row.id && p.state == "prepared").map(|p| p.id).collect();
+        let siblings: Vec<Uuid> = self
+            .payouts
+            .values()
+            .filter(|p| p.disbursement_id == row.disbursement_id && p.id != row.id && p.state == "prepared")
+            .map(|p| p.id)
+            .collect();
         for sibling in siblings {
             let event = Event::Withheld { why: "another attempt was paid".to_owned() };
             self.hear(engine, &News { payout: sibling, event, evidence: news.evidence, trace: None })?;
@@ -402,7 +404,8 @@ impl Work {
             && d.amount_minor != Some(payout.amount_minor)
         {
             // An older attempt was paid after the loan had changed: what was paid is what counts.
-            let detail = format!("{} was paid with {}; the loan now asks for {}.", payout.rail_id, payout.amount(), d.amount().unwrap_or(Money::ZERO));
+            let detail =
+                format!("{} was paid with {}; the loan now asks for {}.", payout.rail_id, payout.amount(), d.amount().unwrap_or(Money::ZERO));
             self.items.push(item::about_payout("paid_other_amount", payout, detail, true));
             d.amount_minor = Some(payout.amount_minor);
             d.msisdn = Some(payout.msisdn.clone());
@@ -460,12 +463,8 @@ impl Work {
         let changed: Vec<&store::Row> = self.touched_payouts.difference(&self.new_payouts).filter_map(|id| self.payouts.get(id)).collect();
         store::insert_in_tx(conn, &new).await?;
         store::update_in_tx(conn, &changed).await?;
-        let submissions: Vec<&store::SubmissionRow> = self
-            .submissions
-            .values()
-            .flatten()
-            .filter(|s| self.touched_submissions.contains(&(s.payout_id, s.number)))
-            .collect();
+        let submissions: Vec<&store::SubmissionRow> =
+            self.submissions.values().flatten().filter(|s| self.touched_submissions.contains(&(s.payout_id, s.number))).collect();
         store::upsert_submissions_in_tx(conn, &submissions).await?;
         store::insert_proofs_in_tx(conn, &self.proofs).await?;
         let disbursements: Vec<&disbursement_store::Row> = self.touched_disbursements.iter().filter_map(|id| self.disbursements.get(id)).collect();
@@ -513,7 +512,11 @@ impl Work {
         }
         if !self.rematch.is_empty() {
             let payouts: Vec<Uuid> = self.rematch.iter().copied().collect();
-            sqlx::query("update messages set due_at = $2 where payout_id = any($1) and state = 'unmatched'").bind(&payouts).bind(now).execute(&mut *conn).await?;
+            sqlx::query("update messages set due_at = $2 where payout_id = any($1) and state = 'unmatched'")
+                .bind(&payouts)
+                .bind(now)
+                .execute(&mut *conn)
+                .await?;
         }
         Ok(())
     }
@@ -558,7 +561,11 @@ fn describe(event: &Event, before: &Payout, after: &Payout) -> Option<(&'static 
     match event {
         Event::Claimed { .. } => {
             let number = after.submissions.last().map_or(1, |s| s.number);
-            let what = if number == 1 { format!("payout {} sent", after.rail_id) } else { format!("payout {} sent again under the same id (submission {number})", after.rail_id) };
+            let what = if number == 1 {
+                format!("payout {} sent", after.rail_id)
+            } else {
+                format!("payout {} sent again under the same id (submission {number})", after.rail_id)
+            };
             Some(("us→M-Pesa", what, None))
         }
         Event::Answered { meaning, detail, .. } => {

@@ -73,8 +73,12 @@ async fn claim_wanted_in_tx(conn: &mut pv_database::PgConnection, engine: &Engin
     let credentials: Vec<CredentialId> = rows.iter().filter_map(|r| r.credential_id).map(CredentialId).collect();
     let accounts = credential::load_accounts_in_tx(conn, &engine.keys, &credentials).await?;
     let payouts: Vec<Uuid> = rows.iter().filter_map(|r| r.payout_id).collect();
-    let rail_ids: BTreeMap<Uuid, String> =
-        sqlx::query_as::<_, (Uuid, String)>("select id, rail_id from payouts where id = any($1)").bind(&payouts).fetch_all(&mut *conn).await?.into_iter().collect();
+    let rail_ids: BTreeMap<Uuid, String> = sqlx::query_as::<_, (Uuid, String)>("select id, rail_id from payouts where id = any($1)")
+        .bind(&payouts)
+        .fetch_all(&mut *conn)
+        .await?
+        .into_iter()
+        .collect();
     let mut questions: Vec<Question> = rows
         .into_iter()
         .filter_map(|row| {

@@ -58,7 +58,14 @@ impl IdKey {
         let mac = match subject {
             Subject::Loan { core, loan, tranche, generation } => crypto::hmac_sha256(
                 self.0.as_slice(),
-                &[b"loan", core.uuid().as_bytes(), loan.as_bytes(), tranche.to_string().as_bytes(), generation.to_string().as_bytes(), attempt.as_bytes()],
+                &[
+                    b"loan",
+                    core.uuid().as_bytes(),
+                    loan.as_bytes(),
+                    tranche.to_string().as_bytes(),
+                    generation.to_string().as_bytes(),
+                    attempt.as_bytes(),
+                ],
             ),
             Subject::Reference { partner, reference } => {
                 crypto::hmac_sha256(self.0.as_slice(), &[b"reference", partner.uuid().as_bytes(), reference.as_bytes(), attempt.as_bytes()])

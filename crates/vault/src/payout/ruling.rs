@@ -73,7 +73,11 @@ pub async fn resolve(engine: &Engine, actor: &Actor, id: DisbursementId, ruling:
     let why = checked_reason(reason)?;
     let mut tx = engine.begin().await?;
     let work = Work::load_in_tx(tx.conn(), &[id.uuid()]).await?;
-    let d = work.disbursements.get(&id.uuid()).filter(|d| actor.partner.is_none_or(|p| p == d.partner())).ok_or_else(|| Problem::not_found("disbursement"))?;
+    let d = work
+        .disbursements
+        .get(&id.uuid())
+        .filter(|d| actor.partner.is_none_or(|p| p == d.partner()))
+        .ok_or_else(|| Problem::not_found("disbursement"))?;
     let payout = subject(&work, d, ruling)?;
     let done = match ruling {
         Ruling::Receipt { receipt } => {
@@ -84,14 +88,25 @@ pub async fn resolve(engine: &Engine, actor: &Actor, id: DisbursementId, ruling:
         }
         Ruling::NotPaid { .. } | Ruling::Returned { .. } => {
             if let (Ruling::NotPaid { .. }, Some(until)) = (ruling, payout.sent_until.filter(|t| engine.now() < *t)) {
-                let detail = format!("A request of this payout may still enter M-Pesa until {}. Absence proves nothing before.", until.format("%Y-%m-%d %H:%M UTC"));
-                return Err(Problem::refused("too_early", 409, detail, "Rule again after that moment, or give the receipt if there is one.").money(MoneyMoved::NotYetKnown).into());
+                let detail = format!(
+                    "A request of this payout may still enter M-Pesa until {}. Absence proves nothing before.",
+                    until.format("%Y-%m-%d %H:%M UTC")
+                );
+                return Err(Problem::refused("too_early", 409, detail, "Rule again after that moment, or give the receipt if there is one.")
+                    .money(MoneyMoved::NotYetKnown)
+                    .into());
             }
             let payload = serde_json::json!({ "ruling": ruling, "reason": why, "payout": payout.id });
             Ruled::NeedsSecondPerson { request: request_in_tx(tx.conn(), engine, actor, d.partner(), "ruling", payout.id, &payload).await? }
         }
     };
-    audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(d.partner()), "payout.ruled", payout.id).because(why).change(None::<&Ruling>, Some(ruling))).await?;
+    audit::record_in_tx(
+        tx.conn(),
+        engine,
+        actor,
+        AuditEntry::of(Some(d.partner()), "payout.ruled", payout.id).because(why).change(None::<&Ruling>, Some(ruling)),
+    )
+    .await?;
     tx.commit_at("ruling.resolve").await?;
     Ok(done)
 }
@@ -104,14 +119,21 @@ fn subject<'a>(work: &'a Work, d: &disbursement_store::Row, ruling: &Ruling) -> 
     };
     found.ok_or_else(|| {
         let detail = "There is no payout of this disbursement that such a ruling could be about.";
-        Problem::refused("nothing_to_rule", 409, detail, "Look at the disbursement's payouts: only an open one can be ruled, only a paid one can be returned.").about(d.id.to_string()).into()
+        Problem::refused(
+            "nothing_to_rule",
+            409,
+            detail,
+            "Look at the disbursement's payouts: only an open one can be ruled, only a paid one can be returned.",
+        )
+        .about(d.id.to_string())
+        .into()
     })
 }
 
-fn checked_receipt(text: &str) -> Result<String, Problem> {
+fn checked_receipt(text: &str) -> Result<String, Box<Problem>> {
     let receipt = text.trim().to_ascii_uppercase();
     if receipt.len() < 6 || receipt.len() > 20 || !receipt.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Err(Problem::invalid("/receipt", "An M-Pesa receipt has ten letters and digits."));
+        return Err(Box::new(Problem::invalid("/receipt", "An M-Pesa receipt has ten letters and digits.")));
     }
     Ok(receipt)
 }
@@ -141,7 +163,13 @@ fn receipt_question(engine: &Engine, payout: &store::Row, receipt: &str) -> stor
 }
 
 /// The rail answered about a typed receipt: it counts only when it is this very payout.
-pub(crate) async fn receipt_answered_in_tx(conn: &mut PgConnection, engine: &Engine, query: &store::QueryRow, notice: &StatusNotice, message: Uuid) -> Result<(), VaultError> {
+pub(crate) async fn receipt_answered_in_tx(
+    conn: &mut PgConnection,
+    engine: &Engine,
+    query: &store::QueryRow,
+    notice: &StatusNotice,
+    message: Uuid,
+) -> Result<(), VaultError> {
     let Some(payout_id) = query.payout_id else { return Ok(()) };
     let row: Option<store::Row> = sqlx::query_as("select * from payouts where id = $1").bind(payout_id).fetch_optional(&mut *conn).await?;
     let Some(payout) = row else { return Ok(()) };
@@ -186,7 +214,13 @@ pub(crate) async fn request_in_tx(
     .execute(conn)
     .await?;
     if written.rows_affected() == 0 {
-        return Err(Problem::refused("already_requested", 409, "The same is already asked for and waits for a second person.", "Ask somebody else to decide it.").into());
+        return Err(Problem::refused(
+            "already_requested",
+            409,
+            "The same is already asked for and waits for a second person.",
+            "Ask somebody else to decide it.",
+        )
+        .into());
     }
     Ok(id)
 }
@@ -239,13 +273,16 @@ async fn carry_out_in_tx(conn: &mut PgConnection, engine: &Engine, actor: &Actor
             Ok(())
         }
         "ruling" => {
-            let ruling: Ruling = serde_json::from_value(row.payload.0.get("ruling").cloned().unwrap_or_default()).map_err(|e| VaultError::Broken(format!("request {request}: {e}")))?;
+            let ruling: Ruling = serde_json::from_value(row.payload.0.get("ruling").cloned().unwrap_or_default())
+                .map_err(|e| VaultError::Broken(format!("request {request}: {e}")))?;
             match ruling {
                 Ruling::NotPaid { .. } => {
                     let event = Event::Ruled { paid: false, receipt: None, grade: Grade::Attested };
                     let heard = apply::apply_in_tx(conn, engine, &[News { payout: row.subject, event, evidence: request, trace: None }]).await?;
                     if heard.first().is_some_and(|h| h.heard != Heard::Changed) {
-                        return Err(Problem::refused("overtaken", 409, "The payout has changed since the request was made.", "Look at it again.").money(MoneyMoved::NotYetKnown).into());
+                        return Err(Problem::refused("overtaken", 409, "The payout has changed since the request was made.", "Look at it again.")
+                            .money(MoneyMoved::NotYetKnown)
+                            .into());
                     }
                     Ok(())
                 }
@@ -267,8 +304,12 @@ async fn returned_in_tx(conn: &mut PgConnection, engine: &Engine, payout: Uuid, 
     };
     row.returned_at = Some(now);
     let row = row.clone();
-    let shortcode: String = sqlx::query_scalar("select shortcode from mpesa_shortcodes where id = $1").bind(row.shortcode_id).fetch_one(&mut *conn).await?;
-    let booked: bool = sqlx::query_scalar("select exists (select from bookings where disbursement_id = $1 and state in ('booked', 'adopted'))").bind(row.disbursement_id).fetch_one(&mut *conn).await?;
+    let shortcode: String =
+        sqlx::query_scalar("select shortcode from mpesa_shortcodes where id = $1").bind(row.shortcode_id).fetch_one(&mut *conn).await?;
+    let booked: bool = sqlx::query_scalar("select exists (select from bookings where disbursement_id = $1 and state in ('booked', 'adopted'))")
+        .bind(row.disbursement_id)
+        .fetch_one(&mut *conn)
+        .await?;
     work.ledger.push(movements::returned::command(row.payout(), row.partner(), &shortcode, row.amount(), booked, evidence, now));
     work.touch_payout(row.id);
     if let Some(d) = work.disbursements.get_mut(&row.disbursement_id) {
@@ -278,7 +319,14 @@ async fn returned_in_tx(conn: &mut PgConnection, engine: &Engine, payout: Uuid, 
     }
     work.touch(row.disbursement_id);
     work.items.push(item::about_payout("returned", &row, format!("The payment of {} was sent back under receipt {receipt}.", row.amount()), false));
-    work.lines.push(Line { partner: row.partner_id, disbursement: row.disbursement_id, lane: "M-Pesa", what: format!("sent back, receipt {receipt}"), detail: None, message: Some(evidence) });
+    work.lines.push(Line {
+        partner: row.partner_id,
+        disbursement: row.disbursement_id,
+        lane: "M-Pesa",
+        what: format!("sent back, receipt {receipt}"),
+        detail: None,
+        message: Some(evidence),
+    });
     work.flush_in_tx(conn, engine).await?;
     if !booked {
         // Nothing is booked for money that came back.

@@ -84,7 +84,13 @@ impl Row {
     }
 
     /// As the machine sees it.
-    pub fn machine(&self, shortcode: &str, submissions: &[SubmissionRow], sibling_paid: bool, confirm_above: Option<Money>) -> Result<Payout, VaultError> {
+    pub fn machine(
+        &self,
+        shortcode: &str,
+        submissions: &[SubmissionRow],
+        sibling_paid: bool,
+        confirm_above: Option<Money>,
+    ) -> Result<Payout, VaultError> {
         Ok(Payout {
             state: self.state()?,
             attempt: self.attempt,
@@ -158,7 +164,8 @@ pub struct SubmissionRow {
 
 impl SubmissionRow {
     fn machine(&self) -> Result<Submission, VaultError> {
-        let state = SubmissionState::parse(&self.state).ok_or_else(|| VaultError::Broken(format!("submission {} has state {}", self.id, self.state)))?;
+        let state =
+            SubmissionState::parse(&self.state).ok_or_else(|| VaultError::Broken(format!("submission {} has state {}", self.id, self.state)))?;
         Ok(Submission { number: self.number, fence: self.fence, state, lease_until: self.lease_until, renewed: self.renewed })
     }
 }
@@ -302,7 +309,10 @@ pub async fn insert_proofs_in_tx(conn: &mut PgConnection, rows: &[ProofRow]) -> 
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query("insert into payout_proofs select x.* from jsonb_populate_recordset(null::payout_proofs, $1) x").bind(Json(rows)).execute(conn).await?;
+    sqlx::query("insert into payout_proofs select x.* from jsonb_populate_recordset(null::payout_proofs, $1) x")
+        .bind(Json(rows))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

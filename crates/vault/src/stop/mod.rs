@@ -129,23 +129,12 @@ pub struct Stops(Vec<Stop>);
 impl Stops {
     /// From stops; lifted ones do not count.
     pub fn new(stops: impl IntoIterator<Item = Stop>) -> Self {
-        Self(
-            stops
-                .into_iter()
-                .filter(|stop| stop.lifted_at.is_none())
-                .collect(),
-        )
+        Self(stops.into_iter().filter(|stop| stop.lifted_at.is_none()).collect())
     }
 
     /// The stop, if any, that forbids to send on this rail, from this shortcode, for this partner and loan product. The widest is
     /// named: it is the one that must be lifted first. Where no shortcode is known yet, only the other scopes count.
-    pub fn blocks(
-        &self,
-        rail: &str,
-        shortcode: impl Into<Option<ShortcodeId>>,
-        partner: PartnerId,
-        product: Option<Uuid>,
-    ) -> Option<&Stop> {
+    pub fn blocks(&self, rail: &str, shortcode: impl Into<Option<ShortcodeId>>, partner: PartnerId, product: Option<Uuid>) -> Option<&Stop> {
         let shortcode = shortcode.into();
         self.0
             .iter()
@@ -184,30 +173,15 @@ pub async fn active_in_tx(conn: &mut PgConnection) -> Result<Stops, VaultError> 
 
 /// Sets a stop. A partner's actor stops what is its own; rails and everything are the platform's. What is stopped already stays
 /// stopped, with its first reason. In the worker's pool: the web role only reads stops.
-pub async fn set(
-    engine: &Engine,
-    actor: &Actor,
-    target: StopTarget,
-    reason: &str,
-) -> Result<Stop, VaultError> {
+pub async fn set(engine: &Engine, actor: &Actor, target: StopTarget, reason: &str) -> Result<Stop, VaultError> {
     actor.require(Permission::StopSet)?;
     let reason = checked_reason(reason)?;
     if actor.partner.is_some() && matches!(target, StopTarget::All | StopTarget::Rail(_)) {
         let detail = "A rail, or everything, is stopped by the platform's own staff.";
-        return Err(Problem::refused(
-            "not_permitted",
-            403,
-            detail,
-            "Stop your own business: scope partner.",
-        )
-        .into());
+        return Err(Problem::refused("not_permitted", 403, detail, "Stop your own business: scope partner.").into());
     }
     if let StopTarget::Rail(name) = &target
-        && (name.is_empty()
-            || name.len() > 40
-            || !name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+        && (name.is_empty() || name.len() > 40 || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
     {
         return Err(Problem::invalid("/target", "Name a rail, for example mpesa.").into());
     }
@@ -218,9 +192,7 @@ pub async fn set(
     }
     let (stop, new) = insert(tx.conn(), engine, partner, &target, &reason, &actor.label()).await?;
     if new {
-        let entry = AuditEntry::of(partner, "stop.set", stop.id)
-            .because(reason)
-            .change(None::<&Stop>, Some(&stop));
+        let entry = AuditEntry::of(partner, "stop.set", stop.id).because(reason).change(None::<&Stop>, Some(&stop));
         record_in_tx(tx.conn(), engine, actor, entry).await?;
     }
     tx.commit().await?;
@@ -228,34 +200,16 @@ pub async fn set(
 }
 
 /// Whose the target is; 404 when there is no such thing.
-async fn whose(
-    conn: &mut PgConnection,
-    target: &StopTarget,
-) -> Result<Option<PartnerId>, VaultError> {
+async fn whose(conn: &mut PgConnection, target: &StopTarget) -> Result<Option<PartnerId>, VaultError> {
     let found: Option<Uuid> = match target {
         StopTarget::All | StopTarget::Rail(_) => return Ok(None),
         StopTarget::Shortcode(id) => {
-            sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1")
-                .bind(id.uuid())
-                .fetch_optional(conn)
-                .await?
+            sqlx::query_scalar("select partner_id from mpesa_shortcodes where id = $1").bind(id.uuid()).fetch_optional(conn).await?
         }
-        StopTarget::Partner(id) => {
-            sqlx::query_scalar("select id from partners where id = $1")
-                .bind(id.uuid())
-                .fetch_optional(conn)
-                .await?
-        }
-        StopTarget::Product(id) => {
-            sqlx::query_scalar("select partner_id from loan_products where id = $1")
-                .bind(id)
-                .fetch_optional(conn)
-                .await?
-        }
+        StopTarget::Partner(id) => sqlx::query_scalar("select id from partners where id = $1").bind(id.uuid()).fetch_optional(conn).await?,
+        StopTarget::Product(id) => sqlx::query_scalar("select partner_id from loan_products where id = $1").bind(id).fetch_optional(conn).await?,
     };
-    found
-        .map(|id| Some(PartnerId(id)))
-        .ok_or_else(|| Problem::not_found(target.scope()).into())
+    found.map(|id| Some(PartnerId(id))).ok_or_else(|| Problem::not_found(target.scope()).into())
 }
 
 /// The stop of the target, and whether it is new.
@@ -305,62 +259,38 @@ pub async fn pause_shortcode_in_tx(
     let shortcode = shortcode.into();
     let target = StopTarget::Shortcode(shortcode);
     let environment: Option<String> =
-        sqlx::query_scalar("select environment from mpesa_shortcodes where id = $1")
-            .bind(shortcode.uuid())
-            .fetch_optional(&mut *conn)
-            .await?;
-    let environment: Environment = environment
-        .ok_or_else(|| VaultError::Broken(format!("no shortcode {shortcode}")))?
-        .parse()?;
+        sqlx::query_scalar("select environment from mpesa_shortcodes where id = $1").bind(shortcode.uuid()).fetch_optional(&mut *conn).await?;
+    let environment: Environment = environment.ok_or_else(|| VaultError::Broken(format!("no shortcode {shortcode}")))?.parse()?;
     let partner = whose(conn, &target).await?;
     let machine = Actor::system("payout", environment);
     let (stop, new) = insert(conn, engine, partner, &target, reason, &machine.label()).await?;
     if new {
-        let entry = AuditEntry::of(partner, "stop.set", stop.id)
-            .because(reason)
-            .change(None::<&Stop>, Some(&stop));
+        let entry = AuditEntry::of(partner, "stop.set", stop.id).because(reason).change(None::<&Stop>, Some(&stop));
         record_in_tx(conn, engine, &machine, entry).await?;
     }
     Ok(())
 }
 
 /// Lifts a stop. What the platform has set, only the platform lifts. Lifting again changes nothing.
-pub async fn lift(
-    engine: &Engine,
-    actor: &Actor,
-    id: Uuid,
-    reason: &str,
-) -> Result<Stop, VaultError> {
+pub async fn lift(engine: &Engine, actor: &Actor, id: Uuid, reason: &str) -> Result<Stop, VaultError> {
     actor.require(Permission::StopSet)?;
     let reason = checked_reason(reason)?;
     let now = engine.now();
     let mut tx = engine.begin().await?;
-    let row: Option<Row> = sqlx::query_as(
-        "select id, partner_id, scope, target, reason, set_by, set_at, lifted_by, lifted_at from stops where id = $1 for update",
-    )
-    .bind(id)
-    .fetch_optional(tx.conn())
-    .await?;
+    let row: Option<Row> =
+        sqlx::query_as("select id, partner_id, scope, target, reason, set_by, set_at, lifted_by, lifted_at from stops where id = $1 for update")
+            .bind(id)
+            .fetch_optional(tx.conn())
+            .await?;
     let before = Stop::try_from(row.ok_or_else(|| Problem::not_found("stop"))?)?;
     may_lift(actor, &before)?;
     if before.lifted_at.is_some() {
         tx.rollback().await?;
         return Ok(before);
     }
-    sqlx::query("update stops set lifted_by = $2, lifted_at = $3 where id = $1")
-        .bind(id)
-        .bind(actor.label())
-        .bind(now)
-        .execute(tx.conn())
-        .await?;
-    let after = Stop {
-        lifted_by: Some(actor.label()),
-        lifted_at: Some(now),
-        ..before.clone()
-    };
-    let entry = AuditEntry::of(before.partner_id, "stop.lift", id)
-        .because(reason)
-        .change(Some(&before), Some(&after));
+    sqlx::query("update stops set lifted_by = $2, lifted_at = $3 where id = $1").bind(id).bind(actor.label()).bind(now).execute(tx.conn()).await?;
+    let after = Stop { lifted_by: Some(actor.label()), lifted_at: Some(now), ..before.clone() };
+    let entry = AuditEntry::of(before.partner_id, "stop.lift", id).because(reason).change(Some(&before), Some(&after));
     record_in_tx(tx.conn(), engine, actor, entry).await?;
     tx.commit().await?;
     Ok(after)
@@ -376,12 +306,7 @@ fn may_lift(actor: &Actor, stop: &Stop) -> Result<(), Box<Problem>> {
     }
     if stop.partner_id.is_none() || label_is_platform(&stop.set_by) {
         let detail = "This stop was set by the platform and is lifted by the platform.";
-        return Err(Box::new(Problem::refused(
-            "not_permitted",
-            403,
-            detail,
-            "Ask the operator of the platform.",
-        )));
+        return Err(Box::new(Problem::refused("not_permitted", 403, detail, "Ask the operator of the platform.")));
     }
     Ok(())
 }
@@ -422,9 +347,7 @@ mod tests {
     }
 
     fn blocked(stops: &[StopTarget]) -> bool {
-        Stops::new(stops.iter().cloned().map(stop))
-            .blocks("mpesa", SHORTCODE, PARTNER, Some(PRODUCT))
-            .is_some()
+        Stops::new(stops.iter().cloned().map(stop)).blocks("mpesa", SHORTCODE, PARTNER, Some(PRODUCT)).is_some()
     }
 
     #[test]
@@ -465,38 +388,21 @@ mod tests {
 
     #[test]
     fn a_lifted_stop_stops_nothing() {
-        let lifted = Stop {
-            lifted_at: Some(DateTime::UNIX_EPOCH),
-            ..stop(StopTarget::All)
-        };
+        let lifted = Stop { lifted_at: Some(DateTime::UNIX_EPOCH), ..stop(StopTarget::All) };
         assert!(Stops::new([lifted]).is_empty());
     }
 
     #[test]
     fn of_several_stops_the_widest_is_named() {
-        let stops = Stops::new([
-            stop(StopTarget::Product(PRODUCT)),
-            stop(StopTarget::All),
-            stop(StopTarget::Partner(PARTNER)),
-        ]);
-        let found = stops
-            .blocks("mpesa", SHORTCODE, PARTNER, Some(PRODUCT))
-            .unwrap();
+        let stops = Stops::new([stop(StopTarget::Product(PRODUCT)), stop(StopTarget::All), stop(StopTarget::Partner(PARTNER))]);
+        let found = stops.blocks("mpesa", SHORTCODE, PARTNER, Some(PRODUCT)).unwrap();
         assert_eq!(found.target, StopTarget::All);
     }
 
     #[test]
     fn a_target_is_read_back_as_it_was_written() {
-        for target in [
-            StopTarget::All,
-            StopTarget::Rail("mpesa".into()),
-            StopTarget::Partner(PARTNER),
-            StopTarget::Product(PRODUCT),
-        ] {
-            assert_eq!(
-                StopTarget::from_columns(target.scope(), &target.column()).unwrap(),
-                target
-            );
+        for target in [StopTarget::All, StopTarget::Rail("mpesa".into()), StopTarget::Partner(PARTNER), StopTarget::Product(PRODUCT)] {
+            assert_eq!(StopTarget::from_columns(target.scope(), &target.column()).unwrap(), target);
         }
         assert!(StopTarget::from_columns("partner", "x").is_err());
     }

@@ -65,12 +65,24 @@ pub async fn adjust(engine: &Engine, actor: &Actor, a: &Adjustment) -> Result<Ad
             return Err(Problem::refused("insufficient_funds", 409, text, "Take out less, or wait until holds are released.").into());
         }
         Some(Answer::KeyConflict { .. }) => {
-            return Err(Problem::refused("reference_taken", 422, "This reference belongs to an adjustment of another amount.", "Use a new reference for a new adjustment.").into());
+            return Err(Problem::refused(
+                "reference_taken",
+                422,
+                "This reference belongs to an adjustment of another amount.",
+                "Use a new reference for a new adjustment.",
+            )
+            .into());
         }
         other => return Err(VaultError::Broken(format!("the ledger answered {other:?} to an adjustment"))),
     };
     if executed {
-        audit::record_in_tx(tx.conn(), engine, actor, AuditEntry::of(Some(a.partner), "wallet.adjusted", id).because(reason).change(None::<&Adjustment>, Some(a))).await?;
+        audit::record_in_tx(
+            tx.conn(),
+            engine,
+            actor,
+            AuditEntry::of(Some(a.partner), "wallet.adjusted", id).because(reason).change(None::<&Adjustment>, Some(a)),
+        )
+        .await?;
         wake_in_tx(tx.conn(), a.partner, now).await?;
         crate::payout::apply::wallet_below_zero_in_tx(tx.conn(), engine, a.partner).await?;
     }
@@ -87,8 +99,16 @@ fn adjustment_id(a: &Adjustment) -> Uuid {
 }
 
 /// Wakes disbursements that wait for the wallet, oldest first.
-pub(crate) async fn wake_in_tx(conn: &mut pv_database::PgConnection, partner: PartnerId, now: chrono::DateTime<chrono::Utc>) -> Result<(), VaultError> {
-    sqlx::query("update disbursements set due_at = $2 where partner_id = $1 and state in ('waiting', 'paying') and reason = 'waiting_wallet'").bind(partner.uuid()).bind(now).execute(conn).await?;
+pub(crate) async fn wake_in_tx(
+    conn: &mut pv_database::PgConnection,
+    partner: PartnerId,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), VaultError> {
+    sqlx::query("update disbursements set due_at = $2 where partner_id = $1 and state in ('waiting', 'paying') and reason = 'waiting_wallet'")
+        .bind(partner.uuid())
+        .bind(now)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

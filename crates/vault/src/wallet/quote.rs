@@ -80,9 +80,7 @@ pub struct QuoteFor {
 /// A part of an amount in basis points, rounded half up to the cent (rule B8). `None` beyond the range of money.
 pub fn basis_points(amount: Money, points: i32) -> Option<Money> {
     let scaled = i128::from(amount.minor()) * i128::from(points) + 5_000;
-    i64::try_from(scaled.div_euclid(10_000))
-        .ok()
-        .map(Money::from_minor)
+    i64::try_from(scaled.div_euclid(10_000)).ok().map(Money::from_minor)
 }
 
 /// The quote for one payout.
@@ -90,9 +88,7 @@ pub async fn quote_in_tx(conn: &mut PgConnection, wanted: &QuoteFor) -> Result<Q
     let mut quotes = quotes_in_tx(conn, std::slice::from_ref(wanted)).await?;
     match quotes.pop() {
         Some(quote) => Ok(quote?),
-        None => Err(VaultError::Broken(
-            "a quote was asked for and none came back".into(),
-        )),
+        None => Err(VaultError::Broken("a quote was asked for and none came back".into())),
     }
 }
 
@@ -107,10 +103,7 @@ struct Found {
 }
 
 /// The quotes for many payouts, in their order, each with its own refusal: `no_tariff`, `no_tariff_band`, `no_charge_rule`.
-pub async fn quotes_in_tx(
-    conn: &mut PgConnection,
-    wanted: &[QuoteFor],
-) -> Result<Vec<Result<Quote, Box<Problem>>>, VaultError> {
+pub async fn quotes_in_tx(conn: &mut PgConnection, wanted: &[QuoteFor]) -> Result<Vec<Result<Quote, Box<Problem>>>, VaultError> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -146,84 +139,34 @@ pub async fn quotes_in_tx(
     if found.len() != wanted.len() {
         return Err(VaultError::Broken("not every quote came back".into()));
     }
-    Ok(wanted
-        .iter()
-        .zip(found)
-        .map(|(wanted, found)| put_together(wanted, &found))
-        .collect())
+    Ok(wanted.iter().zip(found).map(|(wanted, found)| put_together(wanted, &found)).collect())
 }
 
 fn put_together(wanted: &QuoteFor, found: &Found) -> Result<Quote, Box<Problem>> {
     let Some(tariff_id) = found.tariff_id else {
-        let detail = format!(
-            "There is no tariff of the rail {} for {}.",
-            wanted.rail, wanted.day
-        );
-        return Err(Box::new(Problem::refused(
-            "no_tariff",
-            422,
-            detail,
-            ASK_FOR_TARIFF,
-        )));
+        let detail = format!("There is no tariff of the rail {} for {}.", wanted.rail, wanted.day);
+        return Err(Box::new(Problem::refused("no_tariff", 422, detail, ASK_FOR_TARIFF)));
     };
     let Some(tariff) = found.charge_minor else {
-        let detail = format!(
-            "The tariff of the rail {} has no band for {}.",
-            wanted.rail, wanted.amount
-        );
-        return Err(Box::new(Problem::refused(
-            "no_tariff_band",
-            422,
-            detail,
-            ASK_FOR_TARIFF,
-        )));
+        let detail = format!("The tariff of the rail {} has no band for {}.", wanted.rail, wanted.amount);
+        return Err(Box::new(Problem::refused("no_tariff_band", 422, detail, ASK_FOR_TARIFF)));
     };
-    let (Some(rule_id), Some(fee), Some(sms), Some(points)) = (
-        found.rule_id,
-        found.fee_minor,
-        found.sms_minor,
-        found.tax_basis_points,
-    ) else {
+    let (Some(rule_id), Some(fee), Some(sms), Some(points)) = (found.rule_id, found.fee_minor, found.sms_minor, found.tax_basis_points) else {
         let detail = format!("There is no charge rule for {}.", wanted.day);
-        return Err(Box::new(Problem::refused(
-            "no_charge_rule",
-            422,
-            detail,
-            ASK_FOR_TARIFF,
-        )));
+        return Err(Box::new(Problem::refused("no_charge_rule", 422, detail, ASK_FOR_TARIFF)));
     };
     let tariff = Money::from_minor(tariff);
     let fee = Money::from_minor(fee);
-    let sms = if wanted.sms_billed {
-        Money::from_minor(sms)
-    } else {
-        Money::ZERO
-    };
+    let sms = if wanted.sms_billed { Money::from_minor(sms) } else { Money::ZERO };
     let ours = match wanted.tariff_payer {
         TariffPayer::Rail => Money::ZERO,
         TariffPayer::Platform => tariff,
     };
     let tax = basis_points(fee, points);
-    let Some((tax, from_wallet)) =
-        tax.and_then(|tax| Money::sum([fee, sms, tax, ours]).map(|sum| (tax, sum)))
-    else {
-        return Err(Box::new(Problem::refused(
-            "charges_out_of_range",
-            422,
-            "The charges are out of range.",
-            ASK_FOR_TARIFF,
-        )));
+    let Some((tax, from_wallet)) = tax.and_then(|tax| Money::sum([fee, sms, tax, ours]).map(|sum| (tax, sum))) else {
+        return Err(Box::new(Problem::refused("charges_out_of_range", 422, "The charges are out of range.", ASK_FOR_TARIFF)));
     };
-    Ok(Quote {
-        tariff,
-        fee,
-        sms,
-        tax,
-        tariff_payer: wanted.tariff_payer,
-        from_wallet,
-        tariff_id,
-        rule_id,
-    })
+    Ok(Quote { tariff, fee, sms, tax, tariff_payer: wanted.tariff_payer, from_wallet, tariff_id, rule_id })
 }
 
 const ASK_FOR_TARIFF: &str = "Ask the operator of the platform to enter the tariff.";
@@ -270,27 +213,13 @@ mod tests {
     #[test]
     fn texts_on_the_partners_own_account_cost_nothing_here() {
         let quote = put_together(&wanted(TariffPayer::Rail, false), &found()).unwrap();
-        assert_eq!(
-            (quote.sms, quote.from_wallet),
-            (Money::ZERO, Money::from_minor(583))
-        );
+        assert_eq!((quote.sms, quote.from_wallet), (Money::ZERO, Money::from_minor(583)));
     }
 
     #[test]
     fn each_part_is_rounded_half_up_to_the_cent() {
-        for (minor, points, tax) in [
-            (503, 1_600, 80),
-            (100, 50, 1),
-            (99, 50, 0),
-            (0, 1_600, 0),
-            (1, 10_000, 1),
-            (3, 5_000, 2),
-        ] {
-            assert_eq!(
-                basis_points(Money::from_minor(minor), points),
-                Some(Money::from_minor(tax)),
-                "{minor} at {points}"
-            );
+        for (minor, points, tax) in [(503, 1_600, 80), (100, 50, 1), (99, 50, 0), (0, 1_600, 0), (1, 10_000, 1), (3, 5_000, 2)] {
+            assert_eq!(basis_points(Money::from_minor(minor), points), Some(Money::from_minor(tax)), "{minor} at {points}");
         }
         assert_eq!(basis_points(Money::from_minor(i64::MAX), 20_000), None);
     }
@@ -298,42 +227,12 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         for (found, code) in [
-            (
-                Found {
-                    tariff_id: None,
-                    charge_minor: None,
-                    ..found()
-                },
-                "no_tariff",
-            ),
-            (
-                Found {
-                    charge_minor: None,
-                    ..found()
-                },
-                "no_tariff_band",
-            ),
-            (
-                Found {
-                    rule_id: None,
-                    ..found()
-                },
-                "no_charge_rule",
-            ),
-            (
-                Found {
-                    fee_minor: Some(i64::MAX),
-                    ..found()
-                },
-                "charges_out_of_range",
-            ),
+            (Found { tariff_id: None, charge_minor: None, ..found() }, "no_tariff"),
+            (Found { charge_minor: None, ..found() }, "no_tariff_band"),
+            (Found { rule_id: None, ..found() }, "no_charge_rule"),
+            (Found { fee_minor: Some(i64::MAX), ..found() }, "charges_out_of_range"),
         ] {
-            assert_eq!(
-                put_together(&wanted(TariffPayer::Rail, true), &found)
-                    .unwrap_err()
-                    .code,
-                code
-            );
+            assert_eq!(put_together(&wanted(TariffPayer::Rail, true), &found).unwrap_err().code, code);
         }
     }
 

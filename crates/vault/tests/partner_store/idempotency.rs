@@ -35,36 +35,18 @@ async fn a_repeat_gets_the_first_answer_and_another_command_is_refused() {
     let house = house().await;
     let scope = scope(&house.root, "k1");
     let mine = guard(claim(&house.engine, &scope, &command("1")).await.unwrap());
-    assert_eq!(
-        claim(&house.engine, &scope, &command("1")).await.unwrap(),
-        Claim::InFlight
-    );
-    assert_eq!(
-        claim(&house.engine, &scope, &command("2")).await.unwrap(),
-        Claim::Mismatch
-    );
+    assert_eq!(claim(&house.engine, &scope, &command("1")).await.unwrap(), Claim::InFlight);
+    assert_eq!(claim(&house.engine, &scope, &command("2")).await.unwrap(), Claim::Mismatch);
     let id = new_id();
     let mut tx = house.engine.begin().await.unwrap();
-    finish_in_tx(tx.conn(), &mine, 202, Some(id), Some(&json!({"a": 1})))
-        .await
-        .unwrap();
+    finish_in_tx(tx.conn(), &mine, 202, Some(id), Some(&json!({"a": 1}))).await.unwrap();
     tx.commit().await.unwrap();
-    let replay = Claim::Replay {
-        status: 202,
-        resource_id: Some(id),
-        response: Some(json!({"a": 1})),
-    };
-    assert_eq!(
-        claim(&house.engine, &scope, &command("1")).await.unwrap(),
-        replay
-    );
+    let replay = Claim::Replay { status: 202, resource_id: Some(id), response: Some(json!({"a": 1})) };
+    assert_eq!(claim(&house.engine, &scope, &command("1")).await.unwrap(), replay);
     let mismatch = claim(&house.engine, &scope, &command("2")).await.unwrap();
     assert_eq!(mismatch.refusal().unwrap().status, 422);
     house.clock.forward(chrono::Duration::days(30));
-    assert_eq!(
-        claim(&house.engine, &scope, &command("1")).await.unwrap(),
-        replay
-    );
+    assert_eq!(claim(&house.engine, &scope, &command("1")).await.unwrap(), replay);
 }
 
 #[tokio::test]
@@ -73,14 +55,9 @@ async fn an_effect_that_is_rolled_back_leaves_the_key_unfinished() {
     let scope = scope(&house.root, "k1");
     let mine = guard(claim(&house.engine, &scope, &command("1")).await.unwrap());
     let mut tx = house.engine.begin().await.unwrap();
-    finish_in_tx(tx.conn(), &mine, 202, None, None)
-        .await
-        .unwrap();
+    finish_in_tx(tx.conn(), &mine, 202, None, None).await.unwrap();
     tx.rollback().await.unwrap();
-    assert_eq!(
-        claim(&house.engine, &scope, &command("1")).await.unwrap(),
-        Claim::InFlight
-    );
+    assert_eq!(claim(&house.engine, &scope, &command("1")).await.unwrap(), Claim::InFlight);
 }
 
 #[tokio::test]
@@ -89,79 +66,37 @@ async fn a_dead_holder_is_taken_over_and_cannot_finish_any_more() {
     let scope = scope(&house.root, "k1");
     let late = guard(claim(&house.engine, &scope, &command("1")).await.unwrap());
     house.clock.forward(chrono::Duration::seconds(60));
-    assert_eq!(
-        claim(&house.engine, &scope, &command("1")).await.unwrap(),
-        Claim::InFlight,
-        "the lease is not over"
-    );
+    assert_eq!(claim(&house.engine, &scope, &command("1")).await.unwrap(), Claim::InFlight, "the lease is not over");
     house.clock.forward(chrono::Duration::seconds(1));
-    assert_eq!(
-        claim(&house.engine, &scope, &command("2")).await.unwrap(),
-        Claim::Mismatch
-    );
+    assert_eq!(claim(&house.engine, &scope, &command("2")).await.unwrap(), Claim::Mismatch);
     let next = guard(claim(&house.engine, &scope, &command("1")).await.unwrap());
     assert_eq!(refusal(finish(&house, &late, 201).await), "unavailable");
     finish(&house, &next, 202).await.unwrap();
-    assert_eq!(
-        refusal(finish(&house, &next, 202).await),
-        "unavailable",
-        "once"
-    );
+    assert_eq!(refusal(finish(&house, &next, 202).await), "unavailable", "once");
 }
 
 #[tokio::test]
 async fn a_released_key_may_carry_a_corrected_command() {
     let house = house().await;
     let scope = scope(&house.root, "k1");
-    let wrong = guard(
-        claim(&house.engine, &scope, &command("wrong"))
-            .await
-            .unwrap(),
-    );
+    let wrong = guard(claim(&house.engine, &scope, &command("wrong")).await.unwrap());
     release(&house.engine, wrong).await.unwrap();
-    let right = guard(
-        claim(&house.engine, &scope, &command("right"))
-            .await
-            .unwrap(),
-    );
+    let right = guard(claim(&house.engine, &scope, &command("right")).await.unwrap());
     finish(&house, &right, 202).await.unwrap();
     // A release that comes late does not free a finished key.
     release(&house.engine, right).await.unwrap();
-    assert!(matches!(
-        claim(&house.engine, &scope, &command("right"))
-            .await
-            .unwrap(),
-        Claim::Replay { status: 202, .. }
-    ));
+    assert!(matches!(claim(&house.engine, &scope, &command("right")).await.unwrap(), Claim::Replay { status: 202, .. }));
 }
 
 #[tokio::test]
 async fn keys_of_other_partners_environments_and_routes_are_other_keys() {
     let house = house().await;
-    let (a, b) = (
-        house.partner("Umoja").await.id,
-        house.partner("Harambee").await.id,
-    );
+    let (a, b) = (house.partner("Umoja").await.id, house.partner("Harambee").await.id);
     let mut live = admin_of(a);
     live.environment = Environment::Production;
-    let elsewhere = KeyScope {
-        route: "POST /api/other",
-        ..scope(&admin_of(a), "k1")
-    };
-    for scope in [
-        scope(&house.root, "k1"),
-        scope(&admin_of(a), "k1"),
-        scope(&admin_of(b), "k1"),
-        scope(&live, "k1"),
-        elsewhere,
-    ] {
-        assert!(
-            matches!(
-                claim(&house.engine, &scope, &command("1")).await.unwrap(),
-                Claim::New(_)
-            ),
-            "{scope:?}"
-        );
+    let elsewhere = KeyScope { route: "POST /api/other", ..scope(&admin_of(a), "k1") };
+    for scope in [scope(&house.root, "k1"), scope(&admin_of(a), "k1"), scope(&admin_of(b), "k1"), scope(&live, "k1"), elsewhere] {
+        assert!(matches!(claim(&house.engine, &scope, &command("1")).await.unwrap(), Claim::New(_)), "{scope:?}");
     }
 }
 
@@ -187,25 +122,12 @@ async fn a_claim_inside_the_effect_makes_the_twin_wait_for_its_end() {
     let house = house().await;
     let scope = scope(&house.root, "k1");
     let mut tx = house.engine.begin().await.unwrap();
-    let mine = guard(
-        begin_in_tx(tx.conn(), &scope, &command("1"), house.engine.now())
-            .await
-            .unwrap(),
-    );
+    let mine = guard(begin_in_tx(tx.conn(), &scope, &command("1"), house.engine.now()).await.unwrap());
     let twin = {
         let (engine, scope) = (house.engine.clone(), scope.clone());
         tokio::spawn(async move { claim(&engine, &scope, &command("1")).await.unwrap() })
     };
-    finish_in_tx(tx.conn(), &mine, 201, None, None)
-        .await
-        .unwrap();
+    finish_in_tx(tx.conn(), &mine, 201, None, None).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(
-        twin.await.unwrap(),
-        Claim::Replay {
-            status: 201,
-            resource_id: None,
-            response: None
-        }
-    );
+    assert_eq!(twin.await.unwrap(), Claim::Replay { status: 201, resource_id: None, response: None });
 }

@@ -12,13 +12,12 @@ use pv_database::temp::{Template, TestDatabase};
 use pv_kernel::{
     Clock, Ids, Money, SystemIds,
     core_banking::{
-        BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink,
-        CoreLoan, CorePaymentType, CoreProduct, CoreProfile,
+        BookingAnswer, BookingOrder, ConnectionReport, Core, CoreClient, CoreError, CoreLink, CoreLoan, CorePaymentType, CoreProduct, CoreProfile,
     },
     ids::{PartnerId, ShortcodeId},
     rail::{
-        BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, RailAccount, RailLimits,
-        ResultNotice, StatusNotice, StatusQuestion, SubmissionAnswer, TimeoutNotice, Unreadable,
+        BalanceNotice, CodeClass, PayoutOrder, PayoutRail, QueryAnswer, RailAccount, RailLimits, ResultNotice, StatusNotice, StatusQuestion,
+        SubmissionAnswer, TimeoutNotice, Unreadable,
     },
     sms::{DeliveryReport, OutboundSms, SendError, SendReceipt, SmsAccount, SmsGateway},
 };
@@ -70,9 +69,7 @@ pub struct House {
 
 pub async fn house() -> House {
     let database = TestDatabase::create(&Template::payvault()).await;
-    let start = DateTime::parse_from_rfc3339("2026-11-20T08:00:00Z")
-        .unwrap()
-        .with_timezone(&Utc);
+    let start = DateTime::parse_from_rfc3339("2026-11-20T08:00:00Z").unwrap().with_timezone(&Utc);
     let clock = Arc::new(HandClock(Mutex::new(start)));
     let engine = Engine {
         db: database.db(),
@@ -87,27 +84,13 @@ pub async fn house() -> House {
         limits: EngineLimits::default(),
         only_partners: None,
     };
-    House {
-        engine: Arc::new(engine),
-        clock,
-        root: Actor::operator("root", Environment::Sandbox),
-        _database: database,
-    }
+    House { engine: Arc::new(engine), clock, root: Actor::operator("root", Environment::Sandbox), _database: database }
 }
 
 /// A partner's actor with all the permissions of a partner's administrator.
 pub fn admin_of(partner: PartnerId) -> Actor {
-    let platform_only = [
-        Permission::PartnersRead,
-        Permission::PartnersWrite,
-        Permission::QuarantineRelease,
-        Permission::WalletAdjust,
-    ];
-    let permissions: BTreeSet<Permission> = Permission::ALL
-        .iter()
-        .copied()
-        .filter(|p| !platform_only.contains(p))
-        .collect();
+    let platform_only = [Permission::PartnersRead, Permission::PartnersWrite, Permission::QuarantineRelease, Permission::WalletAdjust];
+    let permissions: BTreeSet<Permission> = Permission::ALL.iter().copied().filter(|p| !platform_only.contains(p)).collect();
     Actor {
         kind: ActorKind::User,
         id: SystemIds.uuid(DateTime::UNIX_EPOCH),
@@ -124,13 +107,7 @@ pub fn admin_of(partner: PartnerId) -> Actor {
 impl House {
     pub async fn partner(&self, name: &str) -> Partner {
         let json = serde_json::json!({ "name": name, "short_name": name });
-        partner::create(
-            &self.engine,
-            &self.root,
-            serde_json::from_value(json).unwrap(),
-        )
-        .await
-        .unwrap()
+        partner::create(&self.engine, &self.root, serde_json::from_value(json).unwrap()).await.unwrap()
     }
 
     pub async fn shortcode(&self, partner: PartnerId, number: &str) -> ShortcodeView {
@@ -142,23 +119,10 @@ impl House {
             requests_per_second: 5,
             is_default: false,
         };
-        shortcode::create(
-            &self.engine,
-            &self.root,
-            Some(partner),
-            new,
-            HostRules::STRICT,
-        )
-        .await
-        .unwrap()
+        shortcode::create(&self.engine, &self.root, Some(partner), new, HostRules::STRICT).await.unwrap()
     }
 
-    pub async fn credential(
-        &self,
-        shortcode: ShortcodeId,
-        mark: &str,
-        activate: bool,
-    ) -> CredentialView {
+    pub async fn credential(&self, shortcode: ShortcodeId, mark: &str, activate: bool) -> CredentialView {
         let new = NewCredential {
             consumer_key: secret(&format!("key-{mark}")),
             consumer_secret: secret(&format!("secret-{mark}")),
@@ -169,44 +133,22 @@ impl House {
             password_set_on: NaiveDate::from_ymd_opt(2026, 11, 1),
             activate,
         };
-        credential::create(
-            &self.engine,
-            &self.root,
-            shortcode,
-            new,
-            &|certificate, password| Ok(format!("{certificate}+{password}")),
-        )
-        .await
-        .unwrap()
+        credential::create(&self.engine, &self.root, shortcode, new, &|certificate, password| Ok(format!("{certificate}+{password}"))).await.unwrap()
     }
 
     pub async fn core(&self, partner: PartnerId, host: &str) -> CoreView {
         let new = NewCore::new(host, "default", "payvault", secret("mifos-password"));
-        core_link::create(
-            &self.engine,
-            &self.root,
-            Some(partner),
-            new,
-            HostRules::STRICT,
-        )
-        .await
-        .unwrap()
+        core_link::create(&self.engine, &self.root, Some(partner), new, HostRules::STRICT).await.unwrap()
     }
 
     /// Every row of a table as text, as the worker sees it: to look for what must not stand there.
     pub async fn whole_table(&self, table: &str) -> String {
         let sql = format!("select coalesce(string_agg(t::text, E'\\n'), '') from {table} t");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(self.engine.db.worker())
-            .await
-            .unwrap()
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.engine.db.worker()).await.unwrap()
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(self.engine.db.worker())
-            .await
-            .unwrap()
+        sqlx::query_scalar(sql).fetch_one(self.engine.db.worker()).await.unwrap()
     }
 }
 

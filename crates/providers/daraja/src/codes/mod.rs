@@ -17,23 +17,11 @@ pub use self::{
 
 /// Both tables as Markdown.
 pub fn markdown() -> String {
-    let mut out = String::from(
-        "## Result codes of payments\n\n| code | meaning | what it means for the money |\n|---|---|---|\n",
-    );
+    let mut out = String::from("## Result codes of payments\n\n| code | meaning | what it means for the money |\n|---|---|---|\n");
     for row in RESULT_CODES {
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {} |",
-            row.code,
-            row.meaning,
-            class_words(row.class)
-        );
+        let _ = writeln!(out, "| `{}` | {} | {} |", row.code, row.meaning, class_words(row.class));
     }
-    let _ = writeln!(
-        out,
-        "| any other | | {} |",
-        class_words(CodeClass::Ambiguous)
-    );
+    let _ = writeln!(out, "| any other | | {} |", class_words(CodeClass::Ambiguous));
     out.push_str("\n## Answers of the gateway\n\n| endpoint | HTTP | error code | text | what it means | source |\n|---|---|---|---|---|---|\n");
     for row in GATEWAY {
         let statuses: Vec<String> = row.statuses.iter().map(ToString::to_string).collect();
@@ -49,11 +37,7 @@ pub fn markdown() -> String {
             row.source
         );
     }
-    let _ = writeln!(
-        out,
-        "| all | any other | | | {} | 7.2 |",
-        meaning_words(Meaning::Ambiguous)
-    );
+    let _ = writeln!(out, "| all | any other | | | {} | 7.2 |", meaning_words(Meaning::Ambiguous));
     out
 }
 
@@ -82,13 +66,8 @@ fn meaning_words(meaning: Meaning) -> String {
     match meaning {
         Meaning::Refused => "did not enter M-Pesa; not to be repeated".to_owned(),
         Meaning::Token => "did not enter M-Pesa; a new token, once".to_owned(),
-        Meaning::Throttled(after) => format!(
-            "did not enter M-Pesa; the same id again after {} s",
-            after.as_secs()
-        ),
-        Meaning::Duplicate => {
-            "an earlier submission of this id was taken; its outcome is asked".to_owned()
-        }
+        Meaning::Throttled(after) => format!("did not enter M-Pesa; the same id again after {} s", after.as_secs()),
+        Meaning::Duplicate => "an earlier submission of this id was taken; its outcome is asked".to_owned(),
         Meaning::Ambiguous => "not yet known; it is asked".to_owned(),
         Meaning::AlreadyRegistered => "registered already; no money call".to_owned(),
     }
@@ -98,9 +77,7 @@ fn class_words(class: CodeClass) -> &'static str {
     match class {
         CodeClass::Success => "paid",
         CodeClass::Final => "not paid; the same payment would fail again",
-        CodeClass::Retry(RetryWhen::Funded) => {
-            "not paid; a new attempt after the account was funded"
-        }
+        CodeClass::Retry(RetryWhen::Funded) => "not paid; a new attempt after the account was funded",
         CodeClass::Retry(RetryWhen::NextDay) => "not paid; a new attempt the next day",
         CodeClass::Retry(RetryWhen::Minutes) => "not paid; a new attempt after some minutes",
         CodeClass::Halt => "not paid; everything on this shortcode or credential stops",
@@ -115,14 +92,7 @@ mod tests {
     #[test]
     fn the_document_names_every_code() {
         let text = markdown();
-        assert!(
-            RESULT_CODES
-                .iter()
-                .all(|row| text.contains(&format!("| `{}` |", row.code)))
-        );
-        assert_eq!(
-            text.lines().filter(|l| l.starts_with("| ")).count(),
-            RESULT_CODES.len() + GATEWAY.len() + 4
-        );
+        assert!(RESULT_CODES.iter().all(|row| text.contains(&format!("| `{}` |", row.code))));
+        assert_eq!(text.lines().filter(|l| l.starts_with("| ")).count(), RESULT_CODES.len() + GATEWAY.len() + 4);
     }
 }

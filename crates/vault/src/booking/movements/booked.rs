@@ -15,7 +15,14 @@ use pv_ledger::{AccountRef, Command, Key, Posting};
 use crate::payout::movements::to_book;
 
 /// The postings. `movement` is `p5_booked`, or `p5_nothing_to_book` for a payment that has no core.
-pub fn commands(disbursement: DisbursementId, partner: PartnerId, movement: &'static str, paid: Money, cents: Money, at: DateTime<Utc>) -> Vec<Command> {
+pub fn commands(
+    disbursement: DisbursementId,
+    partner: PartnerId,
+    movement: &'static str,
+    paid: Money,
+    cents: Money,
+    at: DateTime<Utc>,
+) -> Vec<Command> {
     let core = || AccountRef::mirror(partner, "core");
     let mut commands = vec![Posting::new(Key::new(disbursement.uuid(), movement), core(), to_book(partner), paid, at).of_partner(partner).fact()];
     if cents.is_positive() {

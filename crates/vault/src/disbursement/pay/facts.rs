@@ -111,7 +111,14 @@ pub(crate) fn phone_subject(partner: Uuid, msisdn: &str) -> Uuid {
 impl Loaded {
     /// Loads. Takes an advisory lock per receiver and amount first, in one order, so that two senders cannot both find "no duplicate" (rule A23),
     /// and one per partner that has a daily cap.
-    pub async fn load_in_tx(conn: &mut PgConnection, engine: &Engine, work: &Work, mine: &[Uuid], reads: &BTreeMap<Uuid, CoreRead>, now: DateTime<Utc>) -> Result<Self, VaultError> {
+    pub async fn load_in_tx(
+        conn: &mut PgConnection,
+        engine: &Engine,
+        work: &Work,
+        mine: &[Uuid],
+        reads: &BTreeMap<Uuid, CoreRead>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, VaultError> {
         let rows: Vec<&Row> = mine.iter().filter_map(|id| work.disbursements.get(id)).collect();
         let partner_ids: BTreeSet<PartnerId> = rows.iter().map(|r| r.partner()).collect();
         let partner_ids: Vec<PartnerId> = partner_ids.into_iter().collect();
@@ -141,7 +148,8 @@ impl Loaded {
         credentials.extend(mine.iter().filter_map(|id| work.live_of(*id)).map(|p| CredentialId(p.credential_id)));
         let accounts = credential::load_accounts_in_tx(conn, &engine.keys, &credentials.into_iter().collect::<Vec<_>>()).await?;
         let numbers = accounts.values().map(|(a, s)| (s.shortcode_id.uuid(), a.shortcode.clone())).collect();
-        let (in_flight, paid_since) = flights_in_tx(conn, &shortcode_ids, now - chrono::Duration::from_std(engine.limits.unknown_owner).unwrap_or_default()).await?;
+        let (in_flight, paid_since) =
+            flights_in_tx(conn, &shortcode_ids, now - chrono::Duration::from_std(engine.limits.unknown_owner).unwrap_or_default()).await?;
         let sms = sms_settings::load_accounts_in_tx(conn, &engine.keys, &partner_ids).await?;
         Ok(Self {
             hints: hints_in_tx(conn, &rows).await?,
@@ -199,7 +207,14 @@ impl Loaded {
     pub fn quote_for(&self, d: &Row, now: DateTime<Utc>) -> Option<QuoteFor> {
         let (shortcode, _) = self.sender_of(d)?;
         let payer = self.shortcodes.get(&ShortcodeId(shortcode))?.tariff_payer;
-        Some(QuoteFor { partner: d.partner(), rail: "mpesa".to_owned(), amount: d.amount()?, day: nairobi_day(now), tariff_payer: payer, sms_billed: self.sms_billed.contains(&d.partner()) })
+        Some(QuoteFor {
+            partner: d.partner(),
+            rail: "mpesa".to_owned(),
+            amount: d.amount()?,
+            day: nairobi_day(now),
+            tariff_payer: payer,
+            sms_billed: self.sms_billed.contains(&d.partner()),
+        })
     }
 
     /// Counts a payment that goes with this batch.
@@ -210,11 +225,17 @@ impl Loaded {
             slot.0 += 1;
             slot.1 += order.pay.minor();
         }
-        self.today.push(Today { partner_id: d.partner_id, product_id: d.product_id.clone(), msisdn: order.msisdn.to_string(), sum_minor: order.pay.minor(), count: 1 });
+        self.today.push(Today {
+            partner_id: d.partner_id,
+            product_id: d.product_id.clone(),
+            msisdn: order.msisdn.to_string(),
+            sum_minor: order.pay.minor(),
+            count: 1,
+        });
     }
 
     /// Takes over what the fresh read says about the loan.
-    pub fn learn(&self, d: &mut Row, fresh: &Fresh) {
+    pub fn learn(d: &mut Row, fresh: &Fresh) {
         d.client_id.clone_from(&fresh.loan.client_id);
         d.client_name = fresh.client.as_ref().map(|c| c.name.clone()).or_else(|| fresh.loan.client_name.clone());
         d.product_id = Some(fresh.loan.product_id.clone());
@@ -225,7 +246,14 @@ impl Loaded {
     }
 
     /// Everything about one disbursement, for the checks.
-    pub fn of<'a>(&'a mut self, engine: &Engine, d: &'a Row, read: &'a CoreRead, live: Option<&'a payout_store::Row>, now: DateTime<Utc>) -> Result<Facts<'a>, VaultError> {
+    pub fn of<'a>(
+        &'a mut self,
+        engine: &Engine,
+        d: &'a Row,
+        read: &'a CoreRead,
+        live: Option<&'a payout_store::Row>,
+        now: DateTime<Utc>,
+    ) -> Result<Facts<'a>, VaultError> {
         if let CoreRead::Fresh(fresh) = read {
             self.see_phone(d, fresh, now);
         }
@@ -240,7 +268,9 @@ impl Loaded {
         let source = this.source(d, read, core, product)?;
         let (sender, float) = this.sender_facts(engine, d, live, now);
         let shortcode = this.sender_of(d).map(|(s, _)| ShortcodeId(s)).or(live.map(|p| ShortcodeId(p.shortcode_id)));
-        let stopped = shortcode.and_then(|s| this.stops.blocks(engine.rail.name(), s, d.partner(), product.map(|p| p.id))).map(|s| format!("Stopped by {}: {}", s.set_by, s.reason));
+        let stopped = shortcode
+            .and_then(|s| this.stops.blocks(engine.rail.name(), s, d.partner(), product.map(|p| p.id)))
+            .map(|s| format!("Stopped by {}: {}", s.set_by, s.reason));
         let planned = target.as_ref().filter(|t| this.planned.contains(*t)).map(|_| "another payment of this minute".to_owned());
         let mut rules = rules(partner, core, product);
         let phone = target.as_ref().map(|t| t.1.as_str());
@@ -268,7 +298,13 @@ impl Loaded {
         })
     }
 
-    fn source<'a>(&'a self, d: &'a Row, read: &'a CoreRead, core: Option<&'a CoreSettings>, product: Option<&'a ProductSettings>) -> Result<Source<'a>, VaultError> {
+    fn source<'a>(
+        &'a self,
+        d: &'a Row,
+        read: &'a CoreRead,
+        core: Option<&'a CoreSettings>,
+        product: Option<&'a ProductSettings>,
+    ) -> Result<Source<'a>, VaultError> {
         let CoreRead::Fresh(fresh) = read else {
             let (Some(msisdn), Some(amount)) = (d.receiver(), d.amount()) else {
                 return Err(VaultError::Broken(format!("disbursement {} has no receiver or amount", d.id)));
@@ -311,10 +347,15 @@ impl Loaded {
         };
         // Float is only known as well as the last reading: a stale one says nothing, and the rail decides.
         let fresh_for = chrono::Duration::from_std(engine.limits.balance_every).unwrap_or(chrono::Duration::minutes(5)) * 2;
-        let float = self.shortcodes.get(&ShortcodeId(shortcode)).filter(|s| live.is_none() && s.balances_at.is_some_and(|at| now - at < fresh_for)).and_then(|s| s.utility).map(|u| {
-            let paid = self.paid_since.get(&shortcode).copied().unwrap_or(0);
-            Money::from_minor(u.minor() - held - planned_sum - paid)
-        });
+        let float = self
+            .shortcodes
+            .get(&ShortcodeId(shortcode))
+            .filter(|s| live.is_none() && s.balances_at.is_some_and(|at| now - at < fresh_for))
+            .and_then(|s| s.utility)
+            .map(|u| {
+                let paid = self.paid_since.get(&shortcode).copied().unwrap_or(0);
+                Money::from_minor(u.minor() - held - planned_sum - paid)
+            });
         (sender, float)
     }
 
@@ -334,7 +375,9 @@ impl Loaded {
     /// Remembers how the client's phone reads, and since when it reads differently (rule A15).
     fn see_phone(&mut self, d: &Row, fresh: &Fresh, now: DateTime<Utc>) {
         let (Some(core_id), Some(client_id)) = (d.core_id, fresh.loan.client_id.clone()) else { return };
-        let Some(msisdn) = fresh.client.as_ref().and_then(|c| c.mobile.as_deref()).and_then(|m| Msisdn::parse(m).ok()).map(|m| m.to_string()) else { return };
+        let Some(msisdn) = fresh.client.as_ref().and_then(|c| c.mobile.as_deref()).and_then(|m| Msisdn::parse(m).ok()).map(|m| m.to_string()) else {
+            return;
+        };
         let key = (core_id, client_id.clone());
         let known = self.phones.get(&key);
         let (previous, changed_at) = match known {
@@ -402,10 +445,27 @@ fn lock_key(parts: &[&[u8]]) -> i64 {
     i64::from_be_bytes(*hash.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
 
-async fn lock_in_tx(conn: &mut PgConnection, targets: &[(Uuid, Target)], partners: &BTreeMap<PartnerId, Partner>, products: &BTreeMap<(CoreId, String), ProductSettings>) -> Result<(), VaultError> {
+async fn lock_in_tx(
+    conn: &mut PgConnection,
+    targets: &[(Uuid, Target)],
+    partners: &BTreeMap<PartnerId, Partner>,
+    products: &BTreeMap<(CoreId, String), ProductSettings>,
+) -> Result<(), VaultError> {
     let mut keys: BTreeSet<i64> = targets.iter().map(|(_, (p, m, a))| lock_key(&[b"target", p.as_bytes(), m.as_bytes(), &a.to_be_bytes()])).collect();
-    let capped = partners.values().filter(|p| p.policy.daily_cap.is_some() || p.policy.daily_count.is_some() || p.policy.per_client_daily_cap.is_some()).map(|p| p.id);
-    let capped = capped.chain(products.values().filter(|p| p.disbursement_rules.daily_amount.is_some() || p.disbursement_rules.daily_count.is_some() || p.disbursement_rules.per_client_cap.is_some()).map(|p| p.partner_id));
+    let capped = partners
+        .values()
+        .filter(|p| p.policy.daily_cap.is_some() || p.policy.daily_count.is_some() || p.policy.per_client_daily_cap.is_some())
+        .map(|p| p.id);
+    let capped = capped.chain(
+        products
+            .values()
+            .filter(|p| {
+                p.disbursement_rules.daily_amount.is_some()
+                    || p.disbursement_rules.daily_count.is_some()
+                    || p.disbursement_rules.per_client_cap.is_some()
+            })
+            .map(|p| p.partner_id),
+    );
     keys.extend(capped.map(|p| lock_key(&[b"cap", p.uuid().as_bytes()])));
     let keys: Vec<i64> = keys.into_iter().collect();
     sqlx::query("select pg_advisory_xact_lock(k) from unnest($1::bigint[]) with ordinality as x(k, n) order by n").bind(&keys).execute(conn).await?;
@@ -428,7 +488,11 @@ async fn hints_in_tx(conn: &mut PgConnection, rows: &[&Row]) -> Result<BTreeMap<
     Ok(hints.into_iter().map(|h| ((h.core_id, h.loan_id.clone()), h)).collect())
 }
 
-async fn phones_in_tx(conn: &mut PgConnection, reads: &BTreeMap<Uuid, CoreRead>, rows: &[&Row]) -> Result<BTreeMap<(Uuid, String), Phone>, VaultError> {
+async fn phones_in_tx(
+    conn: &mut PgConnection,
+    reads: &BTreeMap<Uuid, CoreRead>,
+    rows: &[&Row],
+) -> Result<BTreeMap<(Uuid, String), Phone>, VaultError> {
     let (mut cores, mut clients) = (Vec::new(), Vec::new());
     for row in rows {
         if let (Some(core), Some(CoreRead::Fresh(f))) = (row.core_id, reads.get(&row.id))
@@ -505,12 +569,19 @@ async fn unbooked_in_tx(conn: &mut PgConnection, rows: &[&Row], targets: &[(Uuid
 
 async fn name_items_in_tx(conn: &mut PgConnection, targets: &[(Uuid, Target)]) -> Result<BTreeSet<Uuid>, VaultError> {
     let subjects: Vec<Uuid> = targets.iter().map(|(_, t)| phone_subject(t.0, &t.1)).collect();
-    let open: Vec<Uuid> = sqlx::query_scalar("select subject from items where kind = 'name_mismatch' and subject = any($1) and closed_at is null").bind(&subjects).fetch_all(conn).await?;
+    let open: Vec<Uuid> = sqlx::query_scalar("select subject from items where kind = 'name_mismatch' and subject = any($1) and closed_at is null")
+        .bind(&subjects)
+        .fetch_all(conn)
+        .await?;
     Ok(open.into_iter().collect())
 }
 
 /// Live payouts per shortcode (index: `payouts_live`), and what was paid since its last balances.
-async fn flights_in_tx(conn: &mut PgConnection, shortcodes: &[ShortcodeId], recent: DateTime<Utc>) -> Result<(BTreeMap<Uuid, (i64, i64)>, BTreeMap<Uuid, i64>), VaultError> {
+async fn flights_in_tx(
+    conn: &mut PgConnection,
+    shortcodes: &[ShortcodeId],
+    recent: DateTime<Utc>,
+) -> Result<(BTreeMap<Uuid, (i64, i64)>, BTreeMap<Uuid, i64>), VaultError> {
     let ids: Vec<Uuid> = shortcodes.iter().map(|s| s.uuid()).collect();
     // An old unknown has an owner by then (rule A12); it does not hold up a credential that has to prove itself.
     let live: Vec<(Uuid, i64, i64)> = sqlx::query_as(

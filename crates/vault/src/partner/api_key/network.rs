@@ -15,15 +15,8 @@ impl Network {
     /// Whether the address lies in it. An IPv4 address inside an IPv6 one counts as what it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(a)) => same_prefix(
-                u128::from(net.to_bits()),
-                u128::from(a.to_bits()),
-                32,
-                self.bits,
-            ),
-            (IpAddr::V6(net), IpAddr::V6(a)) => {
-                same_prefix(net.to_bits(), a.to_bits(), 128, self.bits)
-            }
+            (IpAddr::V4(net), IpAddr::V4(a)) => same_prefix(u128::from(net.to_bits()), u128::from(a.to_bits()), 32, self.bits),
+            (IpAddr::V6(net), IpAddr::V6(a)) => same_prefix(net.to_bits(), a.to_bits(), 128, self.bits),
             _ => false,
         }
     }
@@ -38,23 +31,12 @@ impl FromStr for Network {
     type Err = Box<Problem>;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || {
-            Box::new(Problem::invalid(
-                "/addresses",
-                "An address or a network, for example 41.90.1.2 or 41.90.0.0/16.",
-            ))
-        };
-        let (address, bits) = text
-            .split_once('/')
-            .map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let wrong = || Box::new(Problem::invalid("/addresses", "An address or a network, for example 41.90.1.2 or 41.90.0.0/16."));
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
-            Some(bits) => bits
-                .parse::<u8>()
-                .ok()
-                .filter(|bits| *bits <= width)
-                .ok_or_else(wrong)?,
+            Some(bits) => bits.parse::<u8>().ok().filter(|bits| *bits <= width).ok_or_else(wrong)?,
             None => width,
         };
         Ok(Self { address, bits })
@@ -67,11 +49,7 @@ mod tests {
 
     #[test]
     fn networks_hold_their_addresses() {
-        let within = |net: &str, address: &str| {
-            net.parse::<Network>()
-                .unwrap()
-                .contains(address.parse().unwrap())
-        };
+        let within = |net: &str, address: &str| net.parse::<Network>().unwrap().contains(address.parse().unwrap());
         assert!(within("41.90.0.0/16", "41.90.255.1"));
         assert!(!within("41.90.0.0/16", "41.91.0.1"));
         assert!(within("41.90.1.2", "41.90.1.2"));

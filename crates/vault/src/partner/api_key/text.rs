@@ -27,10 +27,7 @@ pub fn new_key(ids: &dyn Ids, environment: Environment) -> SecretString {
         let mut bytes = [0u8; 64];
         ids.fill(&mut bytes);
         // 232 is the largest multiple of 58 in a byte: what is above would favour some characters.
-        let fair = bytes
-            .iter()
-            .filter(|byte| **byte < 232)
-            .map(|byte| character(*byte));
+        let fair = bytes.iter().filter(|byte| **byte < 232).map(|byte| character(*byte));
         key.extend(fair.take(wanted - key.len()));
     }
     let check = check_of(&key);
@@ -39,24 +36,16 @@ pub fn new_key(ids: &dyn Ids, environment: Environment) -> SecretString {
 }
 
 fn character(byte: u8) -> char {
-    BASE58
-        .get(usize::from(byte % 58))
-        .map_or('1', |c| char::from(*c))
+    BASE58.get(usize::from(byte % 58)).map_or('1', |c| char::from(*c))
 }
 
 fn check_of(key: &str) -> String {
-    sha256(key.as_bytes())
-        .iter()
-        .take(CHECK_LENGTH)
-        .map(|byte| character(*byte))
-        .collect()
+    sha256(key.as_bytes()).iter().take(CHECK_LENGTH).map(|byte| character(*byte)).collect()
 }
 
 /// The environment of a key that is written as one of ours; `None`: it never was one.
 pub fn well_written(key: &str) -> Option<Environment> {
-    let environment = [Environment::Sandbox, Environment::Production]
-        .into_iter()
-        .find(|e| key.starts_with(word(*e)))?;
+    let environment = [Environment::Sandbox, Environment::Production].into_iter().find(|e| key.starts_with(word(*e)))?;
     if !key.is_ascii() || key.len() != word(environment).len() + RANDOM_LENGTH + CHECK_LENGTH {
         return None;
     }
@@ -83,47 +72,24 @@ mod tests {
         for at in 0..key.len() {
             let mut wrong: Vec<u8> = key.bytes().collect();
             wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
-            assert_eq!(
-                well_written(&String::from_utf8(wrong).unwrap()),
-                None,
-                "position {at}"
-            );
+            assert_eq!(well_written(&String::from_utf8(wrong).unwrap()), None, "position {at}");
         }
         assert_eq!(well_written(&key.replace("pv_test_", "pv_live_")), None);
     }
 
     #[test]
     fn what_is_no_key_never_was_one() {
-        for text in [
-            "",
-            "pv_test_",
-            "pv_live_short",
-            "Bearer x",
-            &"ü".repeat(23),
-            &format!("pv_test_{}", "é".repeat(19)),
-        ] {
+        for text in ["", "pv_test_", "pv_live_short", "Bearer x", &"ü".repeat(23), &format!("pv_test_{}", "é".repeat(19))] {
             assert_eq!(well_written(text), None, "{text}");
         }
     }
 
     #[test]
     fn two_keys_are_never_the_same_and_use_the_whole_alphabet() {
-        let keys: Vec<String> = (0..200)
-            .map(|_| {
-                new_key(&SystemIds, Environment::Production)
-                    .expose_secret()
-                    .to_owned()
-            })
-            .collect();
+        let keys: Vec<String> = (0..200).map(|_| new_key(&SystemIds, Environment::Production).expose_secret().to_owned()).collect();
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 200);
-        let used: BTreeSet<char> = keys
-            .iter()
-            .flat_map(|k| k.chars().skip(8).take(32))
-            .collect();
+        let used: BTreeSet<char> = keys.iter().flat_map(|k| k.chars().skip(8).take(32)).collect();
         assert_eq!(used.len(), 58);
-        assert!(
-            keys.iter()
-                .all(|k| well_written(k) == Some(Environment::Production))
-        );
+        assert!(keys.iter().all(|k| well_written(k) == Some(Environment::Production)));
     }
 }

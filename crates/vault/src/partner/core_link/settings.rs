@@ -58,16 +58,9 @@ pub struct CoreSettings {
 
 /// Connections by id, retired ones included. One whose password cannot be opened is left out and logged, so that it stops nobody
 /// else (rule D6).
-pub async fn load_links_in_tx(
-    conn: &mut PgConnection,
-    keys: &KeyRing,
-    ids: &[CoreId],
-) -> Result<BTreeMap<CoreId, CoreSettings>, VaultError> {
+pub async fn load_links_in_tx(conn: &mut PgConnection, keys: &KeyRing, ids: &[CoreId]) -> Result<BTreeMap<CoreId, CoreSettings>, VaultError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows: Vec<Row> = sqlx::query_as(select_core!("where id = any($1)"))
-        .bind(ids)
-        .fetch_all(conn)
-        .await?;
+    let rows: Vec<Row> = sqlx::query_as(select_core!("where id = any($1)")).bind(ids).fetch_all(conn).await?;
     let mut links = BTreeMap::new();
     for row in rows {
         let id = CoreId(row.id);
@@ -82,11 +75,7 @@ pub async fn load_links_in_tx(
 }
 
 /// The connection as the steps would see it, for a test that a person asked for (requirement L1).
-pub async fn load_for(
-    engine: &Engine,
-    actor: &Actor,
-    id: CoreId,
-) -> Result<CoreSettings, VaultError> {
+pub async fn load_for(engine: &Engine, actor: &Actor, id: CoreId) -> Result<CoreSettings, VaultError> {
     actor.require(Permission::ConnectionsWrite)?;
     let mut tx = actor.begin(engine).await?;
     let row = fetch(tx.conn(), id).await?;
@@ -102,13 +91,7 @@ fn settings(keys: &KeyRing, row: Row) -> Result<CoreSettings, VaultError> {
             base_url: format!("{}{}", row.mifos_host_url, row.api_endpoint),
             tenant: row.mifos_tenant_id,
             username: row.mifos_username,
-            password: keys.open(
-                Place {
-                    column: PASSWORD,
-                    row: id.uuid(),
-                },
-                &row.mifos_password,
-            )?,
+            password: keys.open(Place { column: PASSWORD, row: id.uuid() }, &row.mifos_password)?,
             trust: row.ca_pem,
             profile: row.profile.map(|p| p.0),
         },

@@ -48,12 +48,7 @@ pub struct NewCore {
 
 impl NewCore {
     /// A connection with the defaults: automatic payment off, a sweep every ten minutes.
-    pub fn new(
-        host_url: impl Into<String>,
-        tenant: impl Into<String>,
-        username: impl Into<String>,
-        password: SecretString,
-    ) -> Self {
+    pub fn new(host_url: impl Into<String>, tenant: impl Into<String>, username: impl Into<String>, password: SecretString) -> Self {
         Self {
             label: "Mifos X".into(),
             mifos_host_url: host_url.into(),

@@ -50,11 +50,7 @@ pub type Range = (Option<Money>, Option<Money>);
 /// The highest of the smallest amounts and the lowest of the largest ones. Of equal ones the first is named: core, connection,
 /// product.
 pub fn effective_limits(core: Range, connection: Range, product: Range) -> Limits {
-    let ranges = [
-        (LimitOwner::Core, core),
-        (LimitOwner::Connection, connection),
-        (LimitOwner::Product, product),
-    ];
+    let ranges = [(LimitOwner::Core, core), (LimitOwner::Connection, connection), (LimitOwner::Product, product)];
     let mut limits = Limits::default();
     for (owner, (min, max)) in ranges {
         if let Some(amount) = min
@@ -77,20 +73,12 @@ impl Limits {
         if let Some(max) = self.max
             && amount > max.amount
         {
-            return Some(format!(
-                "{amount} is above {} of {}",
-                max.owner.words(),
-                max.amount
-            ));
+            return Some(format!("{amount} is above {} of {}", max.owner.words(), max.amount));
         }
         if let Some(min) = self.min
             && amount < min.amount
         {
-            return Some(format!(
-                "{amount} is below {} of {}",
-                min.owner.words(),
-                min.amount
-            ));
+            return Some(format!("{amount} is below {} of {}", min.owner.words(), min.amount));
         }
         None
     }
@@ -106,32 +94,13 @@ mod tests {
 
     #[test]
     fn the_narrowest_limit_counts_and_names_its_owner() {
-        let limits = effective_limits(
-            (kes(100), kes(100_000)),
-            (kes(500), kes(70_000)),
-            (None, kes(80_000)),
-        );
-        assert_eq!(
-            limits.min,
-            Some(Limit {
-                amount: kes(500).unwrap(),
-                owner: LimitOwner::Connection
-            })
-        );
-        assert_eq!(
-            limits.max,
-            Some(Limit {
-                amount: kes(70_000).unwrap(),
-                owner: LimitOwner::Connection
-            })
-        );
+        let limits = effective_limits((kes(100), kes(100_000)), (kes(500), kes(70_000)), (None, kes(80_000)));
+        assert_eq!(limits.min, Some(Limit { amount: kes(500).unwrap(), owner: LimitOwner::Connection }));
+        assert_eq!(limits.max, Some(Limit { amount: kes(70_000).unwrap(), owner: LimitOwner::Connection }));
         let limits = effective_limits((kes(100), kes(1_000)), (None, None), (kes(200), None));
         assert_eq!(limits.min.map(|l| l.owner), Some(LimitOwner::Product));
         assert_eq!(limits.max.map(|l| l.owner), Some(LimitOwner::Core));
-        assert_eq!(
-            effective_limits((None, None), (None, None), (None, None)),
-            Limits::default()
-        );
+        assert_eq!(effective_limits((None, None), (None, None), (None, None)), Limits::default());
     }
 
     #[test]
@@ -139,18 +108,8 @@ mod tests {
         let limits = effective_limits((kes(100), kes(1_000)), (None, None), (None, None));
         assert_eq!(limits.broken_by(kes(100).unwrap()), None);
         assert_eq!(limits.broken_by(kes(1_000).unwrap()), None);
-        assert!(
-            limits
-                .broken_by(Money::from_minor(100_001))
-                .unwrap()
-                .contains("above the product's limit in Mifos X")
-        );
-        assert!(
-            limits
-                .broken_by(Money::from_minor(9_999))
-                .unwrap()
-                .contains("below")
-        );
+        assert!(limits.broken_by(Money::from_minor(100_001)).unwrap().contains("above the product's limit in Mifos X"));
+        assert!(limits.broken_by(Money::from_minor(9_999)).unwrap().contains("below"));
         assert_eq!(Limits::default().broken_by(Money::ZERO), None);
     }
 

@@ -91,7 +91,9 @@ impl SubmissionState {
 
     /// From its stored name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Sending, Self::Accepted, Self::NotAccepted, Self::Refused, Self::Duplicate, Self::Ambiguous, Self::Lost].into_iter().find(|s| s.as_str() == text)
+        [Self::Sending, Self::Accepted, Self::NotAccepted, Self::Refused, Self::Duplicate, Self::Ambiguous, Self::Lost]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 
     /// It provably did not enter the rail.
@@ -225,7 +227,7 @@ pub const REPEAT_WITHIN: chrono::Duration = chrono::Duration::minutes(10);
 /// Added to lease end and token life (rule A7).
 pub const SAFETY: chrono::Duration = chrono::Duration::minutes(5);
 /// A payout that cannot reach its rail is tried again at least this often.
-pub const LONGEST_KNOCK: Duration = Duration::from_secs(300);
+pub const LONGEST_KNOCK: Duration = Duration::from_mins(5);
 /// Questions without an answer before a person decides about a new attempt (rule A8).
 pub const MAX_VETO_TRIES: i32 = 3;
 
@@ -608,19 +610,16 @@ impl Machine {
             self.not_known(Duration::from_secs(2));
             return;
         }
-        match again {
-            Some((after, _)) => {
-                self.p.state = State::Prepared;
-                self.p.due_at = None;
-                // Each send that stays out waits longer than the one before: a rail that is away for hours is not knocked at every second.
-                let tries = u32::try_from(self.p.submissions.len().clamp(1, 8)).unwrap_or(1) - 1;
-                let after = after.max(after.saturating_mul(1 << tries).min(LONGEST_KNOCK));
-                self.effects.push(Effect::Tell(Told::SendAt(self.now + std_duration(after))));
-            }
-            None => {
-                let detail = format!("refused by the rail before it entered: {detail}");
-                self.not_paid(Grade::Rail, ProofSource::AllRefused, next, "refused", &detail);
-            }
+        if let Some((after, _)) = again {
+            self.p.state = State::Prepared;
+            self.p.due_at = None;
+            // Each send that stays out waits longer than the one before: a rail that is away for hours is not knocked at every second.
+            let tries = u32::try_from(self.p.submissions.len().clamp(1, 8)).unwrap_or(1) - 1;
+            let after = after.max(after.saturating_mul(1 << tries).min(LONGEST_KNOCK));
+            self.effects.push(Effect::Tell(Told::SendAt(self.now + std_duration(after))));
+        } else {
+            let detail = format!("refused by the rail before it entered: {detail}");
+            self.not_paid(Grade::Rail, ProofSource::AllRefused, next, "refused", &detail);
         }
     }
 
@@ -687,14 +686,13 @@ impl Machine {
         }
         match (&self.p.conversation_id, heard) {
             (Some(known), Some(heard)) if known == heard => Conversation::Ours,
-            (Some(_), _) => Conversation::Foreign,
             (None, _) if self.p.submissions.iter().any(|s| s.state == SubmissionState::Sending && s.lease_until > self.now) => Conversation::Wait,
             (None, Some(heard)) => {
                 // The acknowledgement is lost: the result tells it.
                 self.p.conversation_id = Some(heard.to_owned());
                 Conversation::Ours
             }
-            (None, None) => Conversation::Foreign,
+            (Some(_), _) | (None, None) => Conversation::Foreign,
         }
     }
 
@@ -875,7 +873,12 @@ impl Machine {
             return self.veto_clear();
         }
         if self.p.result_code.as_deref() == Some("26") && self.p.state.is_live() {
-            return self.failure(ProofSource::FinalResult, NextAttempt::When(RetryWhen::Minutes), "26", "the rail was too busy and knows no such payment");
+            return self.failure(
+                ProofSource::FinalResult,
+                NextAttempt::When(RetryWhen::Minutes),
+                "26",
+                "the rail was too busy and knows no such payment",
+            );
         }
         if !self.repeat() && self.p.state.is_live() {
             self.look_again(self.growing());

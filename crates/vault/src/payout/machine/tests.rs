@@ -16,7 +16,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn pace() -> Pace {
-    Pace { first_ask: Duration::from_secs(30), longest_ask: Duration::from_secs(1800), token_life: Duration::from_secs(3600) }
+    Pace { first_ask: Duration::from_secs(30), longest_ask: Duration::from_mins(30), token_life: Duration::from_hours(1) }
 }
 
 fn fresh() -> Payout {
@@ -372,7 +372,11 @@ fn every_event_may_come_twice() {
             let once = after(&fresh(), &[claimed(), first.clone(), second.clone()]);
             let twice = after(&once.payout, std::slice::from_ref(second));
             assert_eq!(once.payout.state.is_live(), twice.payout.state.is_live(), "{first:?} then {second:?}");
-            let money = |d: &Decision| d.effects.iter().any(|e| matches!(e, Effect::PostPaid | Effect::PostLate | Effect::PostDouble | Effect::VoidHold | Effect::Prove { .. }));
+            let money = |d: &Decision| {
+                d.effects
+                    .iter()
+                    .any(|e| matches!(e, Effect::PostPaid | Effect::PostLate | Effect::PostDouble | Effect::VoidHold | Effect::Prove { .. }))
+            };
             assert!(!money(&twice), "{second:?} moved money twice");
         }
     }

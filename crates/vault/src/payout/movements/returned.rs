@@ -16,5 +16,8 @@ use uuid::Uuid;
 /// The fact.
 pub fn command(payout: PayoutId, partner: PartnerId, shortcode: &str, amount: Money, booked: bool, evidence: Uuid, at: DateTime<Utc>) -> Command {
     let credit = if booked { AccountRef::mirror(partner, "owed") } else { super::to_book(partner) };
-    Posting::new(Key::new(payout.uuid(), "p10_returned"), super::utility(partner, shortcode), credit, amount, at).of_partner(partner).evidence(evidence).fact()
+    Posting::new(Key::new(payout.uuid(), "p10_returned"), super::utility(partner, shortcode), credit, amount, at)
+        .of_partner(partner)
+        .evidence(evidence)
+        .fact()
 }

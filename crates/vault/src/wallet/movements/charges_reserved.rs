@@ -17,6 +17,16 @@ pub fn key(disbursement: DisbursementId, generation: i32) -> Key {
 }
 
 /// The hold.
-pub fn command(disbursement: DisbursementId, generation: i32, partner: PartnerId, amount: Money, quote: serde_json::Value, at: DateTime<Utc>) -> Command {
-    Posting::new(key(disbursement, generation), super::wallet(partner), super::charges_clearing(partner), amount, at).of_partner(partner).detail(quote).hold()
+pub fn command(
+    disbursement: DisbursementId,
+    generation: i32,
+    partner: PartnerId,
+    amount: Money,
+    quote: serde_json::Value,
+    at: DateTime<Utc>,
+) -> Command {
+    Posting::new(key(disbursement, generation), super::wallet(partner), super::charges_clearing(partner), amount, at)
+        .of_partner(partner)
+        .detail(quote)
+        .hold()
 }

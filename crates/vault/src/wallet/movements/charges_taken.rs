@@ -43,6 +43,8 @@ pub fn split(disbursement: DisbursementId, partner: PartnerId, parts: &Parts, at
     ];
     to.into_iter()
         .filter(|(_, _, amount)| amount.is_positive())
-        .map(|(name, credit, amount)| Posting::new(Key::new(disbursement.uuid(), name), super::charges_clearing(partner), credit, amount, at).of_partner(partner).fact())
+        .map(|(name, credit, amount)| {
+            Posting::new(Key::new(disbursement.uuid(), name), super::charges_clearing(partner), credit, amount, at).of_partner(partner).fact()
+        })
         .collect()
 }

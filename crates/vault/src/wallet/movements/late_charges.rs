@@ -14,5 +14,7 @@ use pv_ledger::{Command, Key, Posting};
 
 /// The fact.
 pub fn command(disbursement: DisbursementId, partner: PartnerId, amount: Money, at: DateTime<Utc>) -> Command {
-    Posting::new(Key::new(disbursement.uuid(), "c4_late_charges"), super::wallet(partner), super::charges_clearing(partner), amount, at).of_partner(partner).fact()
+    Posting::new(Key::new(disbursement.uuid(), "c4_late_charges"), super::wallet(partner), super::charges_clearing(partner), amount, at)
+        .of_partner(partner)
+        .fact()
 }
