@@ -45,6 +45,8 @@ pub enum Command {
     /// Measure it on this machine
     #[command(subcommand)]
     Bench(crate::bench::Bench),
+    /// Run the whole product under seeds, with faults; the last line is JSON
+    Simulate(Simulate),
     /// Change or show the schema of the database
     #[command(subcommand)]
     Migrate(Migrate),
@@ -155,6 +157,22 @@ pub struct Sandbox {
     /// How many loans wait for their money at the start
     #[arg(long, default_value_t = 5)]
     pub loans: u32,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Simulate {
+    /// How many seeds
+    #[arg(long, default_value_t = 20)]
+    pub seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    pub from: u64,
+    /// Seeds at the same time, each with a database of its own
+    #[arg(long, default_value_t = 2)]
+    pub lanes: u64,
+    /// Tell the story of every seed, not only of those that fail
+    #[arg(long)]
+    pub story: bool,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -61,7 +61,7 @@ fn settings(cli: &Cli) -> Result<Settings> {
         // A command for a person at a terminal is answered, not logged.
         (None, Command::Serve(_) | Command::Worker(_) | Command::Sandbox(_) | Command::Config(_)) => {}
         // Things go wrong there on purpose, again and again.
-        (None, Command::Demo(_) | Command::Bench(_)) => flags.push(("log.filter", "error".to_owned())),
+        (None, Command::Demo(_) | Command::Bench(_) | Command::Simulate(_)) => flags.push(("log.filter", "error".to_owned())),
         (None, _) => flags.push(("log.filter", "warn".to_owned())),
     }
     if let Command::Serve(serve) = &cli.command {
@@ -79,6 +79,7 @@ async fn dispatch(cli: Cli, settings: Settings) -> Result<ExitCode> {
         Command::Sandbox(args) => commands::sandbox::run(&args, json).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Bench(what) => bench::run(what).await,
+        Command::Simulate(args) => commands::simulate::run(&args).await,
         Command::Migrate(what) => commands::migrate::run(what, &settings, json).await,
         Command::Explain { needle, partner } => commands::explain::run(settings, &needle, partner, json).await,
         Command::Verify => commands::verify::run(settings, json).await,

@@ -101,7 +101,8 @@ pub fn dawn(seed: u64) -> DateTime<Utc> {
 fn limits() -> EngineLimits {
     EngineLimits {
         first_ask: std::time::Duration::from_secs(10),
-        longest_ask: std::time::Duration::from_mins(20),
+        longest_ask: std::time::Duration::from_hours(2),
+        longest_booking_retry: std::time::Duration::from_hours(2),
         waiting_recheck: std::time::Duration::from_mins(2),
         balance_every: std::time::Duration::from_mins(10),
         retry_minutes: std::time::Duration::from_mins(2),

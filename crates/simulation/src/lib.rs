@@ -55,6 +55,20 @@ pub struct Report {
     pub crashes: usize,
 }
 
+impl Report {
+    /// Counts one seed.
+    pub fn add(&mut self, seed: &SeedReport) {
+        self.seeds += 1;
+        self.loans += seed.loans;
+        self.paid += seed.paid;
+        self.crashes += seed.crashes;
+        if !seed.violations.is_empty() {
+            self.failed += 1;
+            self.failing.push(seed.seed);
+        }
+    }
+}
+
 /// Runs one seed in a database.
 pub async fn run_seed(db: &Db, seed: u64) -> SeedReport {
     match tokio::time::timeout(Duration::from_mins(2), scheduler::run(db, seed)).await {

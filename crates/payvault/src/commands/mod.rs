@@ -7,6 +7,7 @@ pub mod explain;
 pub mod migrate;
 pub mod sandbox;
 pub mod sentence;
+pub mod simulate;
 pub mod verify;
 
 use serde::Serialize;

@@ -108,12 +108,15 @@ impl Payment {
     }
 }
 
+/// Lines with their moments.
+type Held = Vec<(Duration, String)>;
+
 /// The clock on the wall of the demo, and its voice.
 #[derive(Clone)]
 pub struct Voice {
     clock: Arc<SystemClock>,
     /// Lines that wait for earlier ones; `None`: every line is said at once.
-    held: Arc<Mutex<Option<Vec<(Duration, String)>>>>,
+    held: Arc<Mutex<Option<Held>>>,
 }
 
 impl Voice {
@@ -216,13 +219,14 @@ impl Board {
                 }
             }
         };
-        match tokio::time::timeout(patience, look).await {
-            Ok(payment) => Ok(payment),
-            Err(_) => {
-                let now = self.get(place).map_or_else(|| "nothing is known of it".to_owned(), |p| format!("it is {} ({:?}), booking {:?}", p.state, p.reason, p.booking));
-                Err(Failure::new(format!("waited {} s in vain for {} {} to be {what}: {now}", patience.as_secs(), super::cases::HOUSES.get(place.0).map_or("", |h| h.short_name), place.1)))
-            }
+        if let Ok(payment) = tokio::time::timeout(patience, look).await {
+            return Ok(payment);
         }
+        let now = self.get(place).map_or_else(
+            || "nothing is known of it".to_owned(),
+            |p| format!("it is {} ({:?}), booking {:?}", p.state, p.reason, p.booking),
+        );
+        Err(Failure::new(format!("waited {} s in vain for {} to be {what}: {now}", patience.as_secs(), title(place))))
     }
 }
 

@@ -68,7 +68,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
             return Err(failure);
         }
     };
-    let told = std::panic::AssertUnwindSafe(evening(&args, &world, &product, &voice)).catch_unwind();
+    let told = std::panic::AssertUnwindSafe(Box::pin(evening(&args, &world, &product, &voice))).catch_unwind();
     let ended = tokio::select! {
         told = told => Some(told.unwrap_or_else(|_| Err(Failure::new("the demo itself broke")))),
         () = stop => None,
@@ -147,10 +147,10 @@ async fn evening(args: &Args, world: &World, product: &Product, voice: &Voice) -
     let (board, screens) = board::watch(partners.iter().map(|p| p.api.clone()).collect(), voice.clone());
     let play = Play { world, product, partners: &partners, board: &board, voice };
     let cast = play.prepare(cases::cast())?;
-    let played = async {
+    let played = Box::pin(async {
         play.credit(cases::PWANI, "BANK-0002").await?;
         play.run(&cast).await
-    }
+    })
     .await;
     screens.abort();
     voice.release();
@@ -224,6 +224,7 @@ async fn evidence(world: &World, product: &Product, cast: &Cast, board: &Board) 
     print::table(product, cast, &payments).await?;
     print::explained(product, cast, &payments).await?;
     print::books(world, cast, &payments, &rail, &verified);
+    print::list(product).await?;
     print::verdict(&checks, &said);
     Ok(checks)
 }

@@ -109,6 +109,19 @@ pub fn books(world: &World, cast: &Cast, payments: &Payments, rail: &[RailRow], 
     }
 }
 
+/// What a person must settle, from the API.
+pub async fn list(product: &Product) -> Result<()> {
+    let items = product.platform.get("/api/items?limit=50").await?;
+    let items = items.get("items").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    println!("\nOn somebody's list: {}\n", items.len());
+    for item in items {
+        let text = |name: &str| item.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        println!("    {:<18} {}", text("kind"), text("detail"));
+        println!("    {:<18} {}", "", text("suggested_action"));
+    }
+    Ok(())
+}
+
 fn inbox(world: &World, title: &str, phone: &str, most: usize) {
     let texts = world.phones.inbox(phone);
     println!("\n    {title}: {} in all", texts.len());

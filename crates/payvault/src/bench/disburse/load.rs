@@ -52,9 +52,16 @@ pub struct Latency {
     pub most: f64,
     /// How many.
     pub count: u64,
-    /// Where the time goes: a stage and its median and ninety-ninth hundredth, milliseconds.
-    pub stages: Vec<(&'static str, f64, f64)>,
+    /// Where the time goes.
+    pub stages: Vec<Stage>,
 }
+
+/// A part of the way: its name, median and ninety-ninth hundredth, milliseconds.
+pub type Stage = (&'static str, f64, f64);
+/// When a webhook was sent, and when M-Pesa accepted the payment.
+type Ends = (DateTime<Utc>, DateTime<Utc>);
+/// Whose payment: first sighted, read, written.
+type Moments = (String, DateTime<Utc>, DateTime<Utc>, DateTime<Utc>);
 
 /// The generator.
 pub struct Load<'a> {
@@ -191,9 +198,9 @@ impl<'a> Load<'a> {
     }
 
     /// The moments that the product has written down, between the webhook and the acceptance.
-    async fn stages(&self, ways: &HashMap<String, (DateTime<Utc>, DateTime<Utc>)>) -> Result<Vec<(&'static str, f64, f64)>> {
+    async fn stages(&self, ways: &HashMap<String, Ends>) -> Result<Vec<Stage>> {
         let phones: Vec<&String> = ways.keys().collect();
-        let moments: Vec<(String, DateTime<Utc>, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
+        let moments: Vec<Moments> = sqlx::query_as(
             "select d.msisdn, s.first_seen_at, d.created_at, p.prepared_at from payouts p join disbursements d on d.id = p.disbursement_id
              join loan_sightings s on s.core_id = d.core_id and s.loan_id = d.loan_id where p.msisdn = any($1) and p.attempt = 1",
         )

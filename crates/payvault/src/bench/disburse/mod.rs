@@ -46,6 +46,9 @@ pub struct Args {
     /// Show what PostgreSQL was busy with (pg_stat_statements)
     #[arg(long)]
     pub profile: bool,
+    /// Keep the data folder, to look into it afterwards
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// Callbacks lost and doubled in the faulty measurement, per mille.

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pv_sandbox::{
     damza::DamzaOptions,
     daraja::{DarajaFaults, DarajaOptions, PaymentState},
-    mifos::{MifosOptions, Profile},
+    mifos::{Bank, MifosOptions, Profile},
 };
 use pv_vault::reconciliation::verify;
 use serde_json::json;
@@ -66,8 +66,8 @@ impl Town {
         let mpesa = DarajaOptions { apps: Vec::new(), shortcodes: Vec::new(), magic_numbers: false, loose_typing_per_mille: 0, ..DarajaOptions::default() };
         let sms = DamzaOptions { accounts: Vec::new(), magic_numbers: false };
         let world = outside.spawn(async move { World::start(SEED, mpesa, hosts, sms).await }).await??;
-        let folder = Folder::make("bench", false)?;
-        let product = match Product::start_with(settings(args), &folder.path, args.profile).await {
+        let folder = Folder::make("bench", args.keep)?;
+        let product = match Product::start_with(settings(), &folder.path, args.profile).await {
             Ok(product) => product,
             Err(failure) => {
                 outside.shutdown_background();
@@ -164,7 +164,7 @@ impl Town {
         for host in &self.world.hosts {
             let host = host.lock();
             let tenants = (0..TENANTS).filter_map(|t| host.bank_of(&tenant(t)));
-            disbursed += tenants.flat_map(|bank| bank.loans()).filter(|loan| loan.disbursements().count() == 1).count();
+            disbursed += tenants.flat_map(Bank::loans).filter(|loan| loan.disbursements().count() == 1).count();
         }
         if u64::try_from(disbursed).unwrap_or(0) != sent {
             problems.push(format!("{sent} loans were approved and {disbursed} are disbursed once in their core"));
@@ -196,13 +196,11 @@ fn hosts(shortcodes: u64) -> Vec<MifosOptions> {
 }
 
 /// As `payvault serve` has it by default, except: more sessions, generous doors, and a first question after some seconds.
-fn settings(args: &Args) -> Settings {
+fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.limits.first_ask = FIRST_ASK;
     settings.limits.webhooks_per_second = 10_000;
     settings.limits.balance_every = 3_600;
-    settings.log.filter = "error".to_owned();
-    let _ = args;
     settings
 }
 

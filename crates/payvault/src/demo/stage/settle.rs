@@ -169,11 +169,8 @@ fn report(tested: &Value) -> String {
     let bad: Vec<String> =
         checks.iter().filter(|c| !good(c)).map(|c| format!("{}: {}", api::text_if_any(c, "name").unwrap_or_default(), api::text_if_any(c, "detail").unwrap_or_default())).collect();
     let line = tested.get("profile").and_then(|p| p.get("line")).and_then(Value::as_str).unwrap_or("unknown");
-    let mut words = format!("line {line}, {} of {} checks good", checks.iter().filter(good).count(), checks.len());
-    if !bad.is_empty() {
-        words.push_str(&format!(" ({})", bad.join("; ")));
-    }
-    words
+    let but = if bad.is_empty() { String::new() } else { format!(" ({})", bad.join("; ")) };
+    format!("line {line}, {} of {} checks good{but}", checks.iter().filter(good).count(), checks.len())
 }
 
 /// What the administrator of a stock host does in its web interface.
