@@ -9,8 +9,8 @@ use crate::{
 
 /// Starts logging. Call once.
 pub fn start(settings: &LogSettings) -> Result<()> {
-    let wanted =
-        EnvFilter::try_new(&settings.filter).map_err(|error| Failure::from(error).while_(format_args!("reading log.filter {:?}", settings.filter)))?;
+    let wanted = EnvFilter::try_new(&settings.filter)
+        .map_err(|error| Failure::from(error).while_(format_args!("reading log.filter {:?}", settings.filter)))?;
     // The words of SQL statements and of HTTP libraries carry values; they are never of interest below a warning, and not even that to
     // whoever wants errors only.
     let quiet: &[&str] = match wanted.max_level_hint() {

@@ -26,7 +26,12 @@ pub fn ticks(postmaster: Option<u32>) -> Ticks {
     }
     if let Some(postmaster) = postmaster {
         let children = entries(Path::new("/proc"));
-        let used: u64 = children.iter().filter_map(|pid| of_stat(&format!("/proc/{pid}/stat"))).filter(|(parent, _)| *parent == postmaster).map(|(_, ticks)| ticks).sum();
+        let used: u64 = children
+            .iter()
+            .filter_map(|pid| of_stat(&format!("/proc/{pid}/stat")))
+            .filter(|(parent, _)| *parent == postmaster)
+            .map(|(_, ticks)| ticks)
+            .sum();
         all.insert("postgres".to_owned(), used);
     }
     all
@@ -58,8 +63,11 @@ pub fn busy(before: &Ticks, after: &Ticks, seconds: f64) -> u64 {
 
 /// Shares of what was used between two moments, in percent of one core-second per second and core.
 pub fn shares(before: &Ticks, after: &Ticks) -> Vec<(String, u64)> {
-    let mut used: Vec<(String, u64)> =
-        after.iter().map(|(who, ticks)| (who.clone(), ticks.saturating_sub(before.get(who).copied().unwrap_or(0)))).filter(|(_, ticks)| *ticks > 0).collect();
+    let mut used: Vec<(String, u64)> = after
+        .iter()
+        .map(|(who, ticks)| (who.clone(), ticks.saturating_sub(before.get(who).copied().unwrap_or(0))))
+        .filter(|(_, ticks)| *ticks > 0)
+        .collect();
     let all: u64 = used.iter().map(|(_, ticks)| ticks).sum();
     for (_, ticks) in &mut used {
         *ticks = *ticks * 100 / all.max(1);

@@ -18,7 +18,9 @@ pub async fn run(args: &Simulate) -> Result<ExitCode> {
         tasks.push(tokio::spawn(async move {
             let mut reports = Vec::new();
             let mut database = None;
-            for (n, seed) in (from..from.saturating_add(seeds)).skip(usize::try_from(lane).unwrap_or(0)).step_by(usize::try_from(lanes).unwrap_or(1)).enumerate() {
+            for (n, seed) in
+                (from..from.saturating_add(seeds)).skip(usize::try_from(lane).unwrap_or(0)).step_by(usize::try_from(lanes).unwrap_or(1)).enumerate()
+            {
                 // A database grows with every seed; a new one now and then keeps the verifier quick.
                 if n % 25 == 0 || database.is_none() {
                     database = Some(TestDatabase::try_create(&Template::payvault()).await?);

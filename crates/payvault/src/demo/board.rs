@@ -222,10 +222,9 @@ impl Board {
         if let Ok(payment) = tokio::time::timeout(patience, look).await {
             return Ok(payment);
         }
-        let now = self.get(place).map_or_else(
-            || "nothing is known of it".to_owned(),
-            |p| format!("it is {} ({:?}), booking {:?}", p.state, p.reason, p.booking),
-        );
+        let now = self
+            .get(place)
+            .map_or_else(|| "nothing is known of it".to_owned(), |p| format!("it is {} ({:?}), booking {:?}", p.state, p.reason, p.booking));
         Err(Failure::new(format!("waited {} s in vain for {} to be {what}: {now}", patience.as_secs(), title(place))))
     }
 }
@@ -280,7 +279,9 @@ async fn read(board: &Board, told: &mut Told, news: &mut Vec<(Line, Place)>, hou
             continue;
         }
         let detail: Payment = serde_json::from_value(api.get(&format!("/api/loans/disbursements/{}", row.id)).await?)?;
-        news.extend(detail.timeline.iter().filter(|line| told.0.insert((detail.id.clone(), (*line).clone()))).map(|line| (line.clone(), place.clone())));
+        news.extend(
+            detail.timeline.iter().filter(|line| told.0.insert((detail.id.clone(), (*line).clone()))).map(|line| (line.clone(), place.clone())),
+        );
         board.lock().insert(place, detail);
     }
     Ok(())
@@ -294,7 +295,8 @@ pub fn title(place: &Place) -> String {
 
 /// The lines that a person wants to see; the whole timeline stands in `explain`.
 fn worth_telling(line: &Line) -> Option<(&str, String)> {
-    let dull = ["accepted as", "loan ", "payment receipt", "disbursement ", "balance alert", "float alert", "ordered", "booking sent: the core says done"];
+    let dull =
+        ["accepted as", "loan ", "payment receipt", "disbursement ", "balance alert", "float alert", "ordered", "booking sent: the core says done"];
     if dull.iter().any(|start| line.what.starts_with(start)) || line.what.starts_with("payout ") && line.what.ends_with(" sent") {
         return None;
     }

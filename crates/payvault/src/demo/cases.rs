@@ -6,22 +6,8 @@ use pv_sandbox::daraja::Fault;
 
 /// Two partners: the old line of Mifos X and the new one.
 pub const HOUSES: [HouseCard; 2] = [
-    HouseCard {
-        name: "Umoja Microfinance",
-        short_name: "UMOJA",
-        release: "1.8",
-        shortcode: "600584",
-        float: 12_500_000,
-        staff: "254722100001",
-    },
-    HouseCard {
-        name: "Pwani SACCO",
-        short_name: "PWANI",
-        release: "1.14",
-        shortcode: "600997",
-        float: 11_000_000,
-        staff: "254733200001",
-    },
+    HouseCard { name: "Umoja Microfinance", short_name: "UMOJA", release: "1.8", shortcode: "600584", float: 12_500_000, staff: "254722100001" },
+    HouseCard { name: "Pwani SACCO", short_name: "PWANI", release: "1.14", shortcode: "600997", float: 11_000_000, staff: "254733200001" },
 ];
 /// The first of [`HOUSES`].
 pub const UMOJA: usize = 0;
@@ -207,15 +193,19 @@ pub fn cast() -> Vec<Case> {
         Case::new("lost", UMOJA, Hook, ("Auma", "Odhiambo"), "254713300112", 3_300).with("callback lost", vec![Fault::ResultLost]),
         Case::new("doubled", PWANI, Hook, ("Chebet", "Koech"), "254723300113", 2_750).with("callback comes twice", vec![Fault::ResultTwice]),
         Case::new("late", UMOJA, Webhook, ("Wafula", "Barasa"), "254714300114", 6_600).with("callback 6 s late", vec![Fault::ResultDelayed(s(6))]),
-        Case::new("early", PWANI, Webhook, ("Amina", "Salim"), "254724300115", 1_900).with("callback before the acknowledgement", vec![Fault::ResultEarly]),
-        Case::new("dropped", UMOJA, Hook, ("Mutiso", "Kilonzo"), "254715300116", 5_050).with("taken, but the connection drops", vec![Fault::DroppedAfter]),
+        Case::new("early", PWANI, Webhook, ("Amina", "Salim"), "254724300115", 1_900)
+            .with("callback before the acknowledgement", vec![Fault::ResultEarly]),
+        Case::new("dropped", UMOJA, Hook, ("Mutiso", "Kilonzo"), "254715300116", 5_050)
+            .with("taken, but the connection drops", vec![Fault::DroppedAfter]),
         Case::new("unknown", PWANI, Hook, ("Rehema", "Juma"), "254725300117", 13_500).with(
             "no answer, no callback, two questions unanswered",
             vec![Fault::All(vec![Fault::ErrorAfter, Fault::ResultLost]), Fault::StatusLost, Fault::StatusError],
         ),
         Case::new("locked", UMOJA, Hook, ("Nyokabi", "Kariuki"), "254716300118", 2_200)
             .with("1001 subscriber busy, a second attempt", vec![Fault::code("1001")]),
-        Case::new("unregistered", UMOJA, Hook, ("Otieno", "Okoth"), "254717300119", 7_700).with("2040 the number has no M-Pesa", vec![]).ends(End::NotPaid),
+        Case::new("unregistered", UMOJA, Hook, ("Otieno", "Okoth"), "254717300119", 7_700)
+            .with("2040 the number has no M-Pesa", vec![])
+            .ends(End::NotPaid),
         Case::new("refused", PWANI, Webhook, ("Kadzo", "Charo"), "254727300120", 3_900).with("12 refused for good", code("12")).ends(End::NotPaid),
         Case::new("forged", UMOJA, Hook, ("Mwende", "Musyoka"), "254718300121", 14_000)
             .with("forged success, believed by nobody", vec![Fault::All(vec![Fault::Pending(s(3)), Fault::code("7")])])
@@ -224,7 +214,9 @@ pub fn cast() -> Vec<Case> {
         Case::new("all-ways", PWANI, All, ("Fatuma", "Bakari"), "254728300122", 8_800).with("four ways in at the same instant", vec![]),
         Case::new("abroad", PWANI, Hook, ("Neema", "Mushi"), "+255 754 300 123", 5_000).with("a phone of another country", vec![]).ends(End::Refused),
         Case::new("float", PWANI, Hook, ("Salome", "Mutuku"), "254729300124", 49_000).with("float too low, then funded", vec![]).in_act(Act::Float),
-        Case::new("host-down", UMOJA, Hook, ("Gathoni", "Maina"), "254719300125", 10_400).with("Mifos X down after the payment", vec![]).in_act(Act::HostDown),
+        Case::new("host-down", UMOJA, Hook, ("Gathoni", "Maina"), "254719300125", 10_400)
+            .with("Mifos X down after the payment", vec![])
+            .in_act(Act::HostDown),
         Case::new("hiccup", PWANI, Hook, ("Juma", "Mwinyi"), "254731300126", 3_150).with("SMS gateway stumbles", vec![]).in_act(Act::Hiccup),
         Case::new("manual", UMOJA, Pay, ("Peter", "Mwangi"), "254732300127", 2_500).with("a refund, no loan", vec![]),
         Case::new("manual-2", PWANI, Pay, ("Grace", "Wambui"), "254734300128", 1_250).with("ordered twice under one reference", vec![]),
@@ -252,7 +244,9 @@ mod tests {
     #[test]
     fn the_float_is_enough_for_all_but_the_loan_that_waits_for_it() {
         for (n, house) in HOUSES.iter().enumerate() {
-            let paid = |act: Option<Act>| -> i64 { cast().iter().filter(|c| c.house == n && c.end == End::Paid && act.is_none_or(|a| c.act == a)).map(Case::net).sum() };
+            let paid = |act: Option<Act>| -> i64 {
+                cast().iter().filter(|c| c.house == n && c.end == End::Paid && act.is_none_or(|a| c.act == a)).map(Case::net).sum()
+            };
             let (all, short) = (paid(None), paid(Some(Act::Float)));
             assert!(all - short <= house.float, "{}", house.name);
             assert!(short == 0 || all > house.float, "{} has float for everything", house.name);

@@ -63,6 +63,9 @@ pub fn payments(checks: &mut Checks, world: &World, cast: &Cast, payments: &BTre
         in_the_inbox(checks, world, case, place, payment);
     }
     checks.same(|| "payments listed".to_owned(), &payments.len(), &cast.len());
+    for way in ["mifos_hook", "mifos_webhook", "mifos_poll", "api", "manual"] {
+        checks.must(payments.values().any(|p| p.origin == way), || format!("nothing came by {way}"));
+    }
 }
 
 fn as_expected(checks: &mut Checks, case: &Case, place: &Place, payment: &Payment) {
@@ -71,11 +74,16 @@ fn as_expected(checks: &mut Checks, case: &Case, place: &Place, payment: &Paymen
         End::NotPaid => "not_paid",
         End::Refused => "refused",
     };
-    checks.must(payment.state == wanted, || format!("{} ({}) should end {wanted}; it is {} ({:?})", title(place), case.key, payment.state, payment.reason));
+    checks.must(payment.state == wanted, || {
+        format!("{} ({}) should end {wanted}; it is {} ({:?})", title(place), case.key, payment.state, payment.reason)
+    });
     let ways = case.way.seen_as();
     if !ways.is_empty() {
         let origin = payment.origin.trim_start_matches("mifos_");
-        checks.must(ways.contains(&origin), || format!("{} ({}) should come by {ways:?}; it came by {origin}", title(place), case.key));
+        // A sweep may be a moment faster than what is on its way to us; nothing else may.
+        checks.must(ways.contains(&origin) || origin == "poll", || {
+            format!("{} ({}) should come by {ways:?}; it came by {origin}", title(place), case.key)
+        });
     }
     let most = if case.key == "locked" { 2 } else { 1 };
     checks.must(payment.attempts <= most, || format!("{} ({}) took {} attempts", title(place), case.key, payment.attempts));
@@ -85,20 +93,28 @@ fn as_expected(checks: &mut Checks, case: &Case, place: &Place, payment: &Paymen
 fn at_mpesa(checks: &mut Checks, world: &World, case: &Case, place: &Place, payment: &Payment) {
     let msisdn = digits(case.phone);
     let phone = world.phones.phone(&msisdn);
-    let received: Vec<(String, i64)> =
-        phone.as_ref().map(|p| p.received.iter().filter(|m| m.sent_back.is_none()).map(|m| (m.receipt.clone(), m.cents)).collect()).unwrap_or_default();
+    let received: Vec<(String, i64)> = phone
+        .as_ref()
+        .map(|p| p.received.iter().filter(|m| m.sent_back.is_none()).map(|m| (m.receipt.clone(), m.cents)).collect())
+        .unwrap_or_default();
     let ours: Vec<(String, i64)> = payment.receipt.iter().filter(|_| payment.status == "paid").map(|r| (r.clone(), case.net())).collect();
     checks.same(|| format!("{} ({}): money on the phone of {}", title(place), case.key, case.name()), &ours, &received);
     let said = payment.amount.as_deref().map(|a| a.replace([',', ' '], ""));
     if payment.status == "paid" {
-        checks.same(|| format!("{}: the amount", title(place)), &said.as_deref().and_then(|a| Money::parse(a).ok()).map(Money::minor), &Some(case.net()));
+        checks.same(
+            || format!("{}: the amount", title(place)),
+            &said.as_deref().and_then(|a| Money::parse(a).ok()).map(Money::minor),
+            &Some(case.net()),
+        );
     }
     let mpesa = world.mpesa.lock();
     let at_rail: Vec<(String, bool)> =
         mpesa.payments().filter(|p| p.msisdn == msisdn).map(|p| (p.originator_conversation_id.clone(), p.state == PaymentState::Paid)).collect();
     drop(mpesa);
     let known: Vec<&str> = payment.payouts.iter().map(|p| p.rail_id.as_str()).collect();
-    checks.must(at_rail.iter().all(|(id, _)| known.contains(&id.as_str())), || format!("{}: M-Pesa has a payment that is none of ours: {at_rail:?}", title(place)));
+    checks.must(at_rail.iter().all(|(id, _)| known.contains(&id.as_str())), || {
+        format!("{}: M-Pesa has a payment that is none of ours: {at_rail:?}", title(place))
+    });
     let paid = at_rail.iter().filter(|(_, paid)| *paid).count();
     checks.same(|| format!("{} ({}): paid so many times", title(place), case.key), &usize::from(payment.status == "paid"), &paid);
     if case.end == End::Refused {
@@ -118,8 +134,12 @@ fn at_the_core(checks: &mut Checks, world: &World, case: &Case, place: &Place, p
         .map(|t| (t.id.to_string(), t.amount, t.payment.as_ref().map(|p| p.receipt_number.clone()).unwrap_or_default()))
         .collect();
     let transaction = payment.booking_detail.as_ref().and_then(|b| b.transaction_id.clone()).unwrap_or_default();
-    let ours: Vec<(String, i64, String)> =
-        payment.receipt.iter().filter(|_| matches!(payment.booking.as_deref(), Some("booked" | "adopted"))).map(|r| (transaction.clone(), case.gross(), r.clone())).collect();
+    let ours: Vec<(String, i64, String)> = payment
+        .receipt
+        .iter()
+        .filter(|_| matches!(payment.booking.as_deref(), Some("booked" | "adopted")))
+        .map(|r| (transaction.clone(), case.gross(), r.clone()))
+        .collect();
     checks.same(|| format!("{} ({}): the booking in Mifos X", title(place), case.key), &ours, &theirs);
     let should = if payment.status == "paid" { LoanStatus::Active } else { LoanStatus::Approved };
     checks.same(|| format!("{} ({}): the loan", title(place), case.key), &should, &loan.status);
@@ -170,7 +190,9 @@ pub fn totals(checks: &mut Checks, world: &World, cast: &Cast, payments: &BTreeM
         checks.same(|| format!("{}: our ledger's utility account, and M-Pesa's statement", house.short_name), &ledger, &statement);
         checks.same(|| format!("{}: M-Pesa's statement, and its balance", house.short_name), &statement, &balance);
         checks.must(tariffs < 0, || format!("{}: M-Pesa took no tariff", house.short_name));
-        checks.must(line.is_some_and(|l| l.unexplained.is_zero() && l.in_flight.is_zero()), || format!("{}: something is in flight or unexplained: {line:?}", house.short_name));
+        checks.must(line.is_some_and(|l| l.unexplained.is_zero() && l.in_flight.is_zero()), || {
+            format!("{}: something is in flight or unexplained: {line:?}", house.short_name)
+        });
         rows.push(RailRow { shortcode: house.shortcode, called_paid, on_phones, statement, ledger, lines: lines.len() });
     }
     for phone in world.phones.snapshot() {

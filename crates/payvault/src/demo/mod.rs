@@ -22,7 +22,7 @@ use pv_sandbox::{
     daraja::DarajaOptions,
     mifos::{HookDials, MifosOptions, Profile},
 };
-use pv_vault::reconciliation::{sentence::Sentence, sentence, verify};
+use pv_vault::reconciliation::{sentence, sentence::Sentence, verify};
 
 use self::{
     board::{Board, Voice},
@@ -147,10 +147,10 @@ async fn evening(args: &Args, world: &World, product: &Product, voice: &Voice) -
     let (board, screens) = board::watch(partners.iter().map(|p| p.api.clone()).collect(), voice.clone());
     let play = Play { world, product, partners: &partners, board: &board, voice };
     let cast = play.prepare(cases::cast())?;
-    let played = Box::pin(async {
+    let played = async {
         play.credit(cases::PWANI, "BANK-0002").await?;
-        play.run(&cast).await
-    })
+        Box::pin(play.run(&cast)).await
+    }
     .await;
     screens.abort();
     voice.release();
@@ -185,7 +185,18 @@ async fn move_in(world: &World, product: &Product, voice: &Voice) -> Result<Vec<
             hook: true,
         };
         let settled = settle::settle(world, &product.platform, &plan).await?;
-        voice.say(card.short_name, "set up", &format!("{}, Mifos X {} at {}, shortcode {}: connection test {}", card.name, card.release, world.host(host)?.url, card.shortcode, settled.report));
+        voice.say(
+            card.short_name,
+            "set up",
+            &format!(
+                "{}, Mifos X {} at {}, shortcode {}: connection test {}",
+                card.name,
+                card.release,
+                world.host(host)?.url,
+                card.shortcode,
+                settled.report
+            ),
+        );
         partners.push(settled);
     }
     Ok(partners)

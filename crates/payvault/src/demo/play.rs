@@ -8,12 +8,12 @@ use pv_sandbox::{
     mifos::{ClientSpec, LoanSpec},
 };
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     board::{Board, Payment, Place, Voice, title},
     cases::{Act, Case, HOUSES, PWANI, UMOJA, Way},
-    stage::{Api, Product, Settled, World, api},
+    stage::{Product, Settled, World, api},
 };
 use crate::failure::{Failure, Result};
 
@@ -126,7 +126,12 @@ impl Play<'_> {
         if case.way == Way::Pay {
             return self.order(case, place).await;
         }
-        let what = format!("approved: KES {} for {}{}", case.shillings, case.name(), if case.trouble.is_empty() { String::new() } else { format!(" · {}", case.trouble) });
+        let what = format!(
+            "approved: KES {} for {}{}",
+            case.shillings,
+            case.name(),
+            if case.trouble.is_empty() { String::new() } else { format!(" · {}", case.trouble) }
+        );
         self.voice.say(&title(place), "Mifos X", &what);
         let twice = case.key == "twin-b";
         let heard = matches!(case.way, Way::Hook | Way::Listed | Way::All);
@@ -281,7 +286,11 @@ impl Play<'_> {
         };
         let url = format!("{}/h/{}/b2c/result", self.product.platform.base(), self.product.engine.id_key.token(&rail_id));
         let status = elsewhere()?.post(&url).header("content-type", "application/json").body(body.clone()).send().await?.status().as_u16();
-        self.voice.say(&title(place), "forger", &format!("posts a success with receipt TKK0FORGED to the stolen address: stored ({status}), not believed"));
+        self.voice.say(
+            &title(place),
+            "forger",
+            &format!("posts a success with receipt TKK0FORGED to the stolen address: stored ({status}), not believed"),
+        );
         let guessed = format!("{}/h/{}/b2c/result", self.product.platform.base(), "0123456789abcdef0123456789abcdef");
         let status = elsewhere()?.post(&guessed).header("content-type", "application/json").body(body).send().await?.status().as_u16();
         self.voice.say("", "forger", &format!("posts it to a guessed address as well: stored ({status}), belongs to nothing"));
@@ -290,15 +299,18 @@ impl Play<'_> {
 
     /// Who has no right is told so.
     async fn strangers(&self) -> Result<()> {
-        let partner = self.partner(PWANI)?;
-        let wrong = json!({ "eventType": "loan_approved", "loanId": "1", "webhookToken": "guessed" });
-        let knocks: [(&str, Api, Method, String, Option<Value>, u16); 3] = [
-            ("a webhook with a guessed token", partner.api.clone(), Method::POST, "/api/mifos/webhook/loan-approval".to_owned(), Some(wrong), 401),
-            ("a request without a valid key", partner.api.with_key("pv_nobody"), Method::GET, "/api/loans/disbursements".to_owned(), None, 401),
-            ("UMOJA asks for PWANI's credentials", self.partner(UMOJA)?.api.clone(), Method::GET, format!("/api/shortcodes/{}/credentials", partner.shortcode), None, 404),
+        let pwani = self.partner(PWANI)?;
+        let guessed = json!({ "eventType": "loan_approved", "loanId": "1", "webhookToken": "guessed" });
+        let webhook = pwani.api.send(Method::POST, "/api/mifos/webhook/loan-approval", Some(&guessed), None).await?;
+        let nobody = pwani.api.with_key("pv_nobody").send(Method::GET, "/api/loans/disbursements", None, None).await?;
+        let theirs = format!("/api/shortcodes/{}/credentials", pwani.shortcode);
+        let neighbour = self.partner(UMOJA)?.api.send(Method::GET, &theirs, None, None).await?;
+        let knocks = [
+            ("a webhook with a guessed token", webhook.0, 401),
+            ("a request without a valid key", nobody.0, 401),
+            ("UMOJA asks for PWANI's credentials", neighbour.0, 404),
         ];
-        for (who, api, method, path, body, expected) in knocks {
-            let (status, _) = api.send(method, &path, body.as_ref(), None).await?;
+        for (who, status, expected) in knocks {
             if status != expected {
                 return Err(Failure::new(format!("{who} was answered with {status} instead of {expected}")));
             }

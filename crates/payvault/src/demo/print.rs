@@ -26,7 +26,10 @@ fn said(status: &str) -> String {
 /// One row per payment, and under it its path in one line.
 pub async fn table(product: &Product, cast: &Cast, payments: &Payments) -> Result<()> {
     println!("\nEvery payment\n");
-    println!("{:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {:<12} {:>2}/{:<2}  what went wrong", "", "loan", "borrower", "KES", "way in", "verdict", "receipt", "booking", "at", "rq");
+    println!(
+        "{:<6} {:<10} {:<16} {:>10}  {:<9} {:<8} {:<11} {:<12} {:>2}/{:<2}  what went wrong",
+        "", "loan", "borrower", "KES", "way in", "verdict", "receipt", "booking", "at", "rq"
+    );
     for (case, place) in cast {
         let house = HOUSES.get(case.house).map_or("", |h| h.short_name);
         let Some(p) = payments.get(place) else {
@@ -86,7 +89,15 @@ pub fn books(world: &World, cast: &Cast, payments: &Payments, rail: &[RailRow], 
     println!("\nThe books\n");
     println!("    {:<10} {:>16} {:>16} {:>18} {:>18} {:>7}", "shortcode", "we call paid", "on the phones", "M-Pesa statement", "our ledger", "lines");
     for row in rail {
-        println!("    {:<10} {:>16} {:>16} {:>18} {:>18} {:>7}", row.shortcode, kes(row.called_paid), kes(row.on_phones), kes(row.statement), kes(row.ledger), row.lines);
+        println!(
+            "    {:<10} {:>16} {:>16} {:>18} {:>18} {:>7}",
+            row.shortcode,
+            kes(row.called_paid),
+            kes(row.on_phones),
+            kes(row.statement),
+            kes(row.ledger),
+            row.lines
+        );
     }
     println!();
     for (n, house) in HOUSES.iter().enumerate() {
@@ -94,7 +105,10 @@ pub fn books(world: &World, cast: &Cast, payments: &Payments, rail: &[RailRow], 
         let host = host.lock();
         let active = host.bank().loans().filter(|l| l.status == LoanStatus::Active).count();
         let all = host.bank().loans().count();
-        let booked = cast.iter().filter(|(c, place)| c.house == n && payments.get(place).is_some_and(|p| matches!(p.booking.as_deref(), Some("booked" | "adopted")))).count();
+        let booked = cast
+            .iter()
+            .filter(|(c, place)| c.house == n && payments.get(place).is_some_and(|p| matches!(p.booking.as_deref(), Some("booked" | "adopted"))))
+            .count();
         println!("    Mifos X {:<5} {} loans, {active} disbursed there; {booked} booked by us", house.release, all);
     }
     if let Some((case, _)) = cast.iter().find(|(c, _)| c.key == "unknown") {
@@ -137,7 +151,11 @@ pub fn verdict(checks: &Checks, said: &Sentence) {
         println!("\n{}", said.text);
         return;
     }
-    println!("\nNOT EVERYTHING IS EXPLAINED: {} differences", checks.differences.len());
+    println!(
+        "\nNOT EVERYTHING IS EXPLAINED: {} {}",
+        checks.differences.len(),
+        if checks.differences.len() == 1 { "difference" } else { "differences" }
+    );
     for difference in &checks.differences {
         println!("  - {difference}");
     }

@@ -55,8 +55,13 @@ pub async fn tamper(what: Tamper, world: &World, product: &Product, cast: &Cast,
             let loan: u64 = place.1.parse()?;
             let mut host = world.host(place.0)?.lock();
             let bank = host.bank_mut();
-            let transaction = bank.loan(loan).and_then(|l| l.disbursements().next().map(|t| t.id)).ok_or_else(|| Failure::new("the loan has no disbursement"))?;
-            let done = if what == Tamper::Booking { bank.tamper_amount(loan, transaction, case.gross() - 100) } else { bank.tamper_receipt(loan, transaction, "TKK0OTHER1") };
+            let transaction =
+                bank.loan(loan).and_then(|l| l.disbursements().next().map(|t| t.id)).ok_or_else(|| Failure::new("the loan has no disbursement"))?;
+            let done = if what == Tamper::Booking {
+                bank.tamper_amount(loan, transaction, case.gross() - 100)
+            } else {
+                bank.tamper_receipt(loan, transaction, "TKK0OTHER1")
+            };
             if !done {
                 return Err(Failure::new("the booking could not be changed"));
             }

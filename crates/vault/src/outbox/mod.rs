@@ -117,18 +117,17 @@ pub async fn lines_in_tx(conn: &mut PgConnection, engine: &Engine, now: DateTime
 /// locked, and who does not get it has nothing to do. Index: `outbox_order`.
 pub async fn sequence(engine: &Engine) -> Result<Worked, VaultError> {
     let mut tx = engine.begin().await?;
-    let cursor: Option<(i64,)> =
-        sqlx::query_as("select seq from outbox_cursors where consumer = 'sequencer' for update skip locked").fetch_optional(tx.conn()).await?;
-    let Some((seq,)) = cursor else {
+    let cursor: Option<(i64, String, Uuid)> =
+        sqlx::query_as("select seq, xid::text, event_id from outbox_cursors where consumer = 'sequencer' for update skip locked").fetch_optional(tx.conn()).await?;
+    let Some((seq, xid, event)) = cursor else {
         return Ok(Worked::default());
     };
+    // The cursor comes as parameters, so that the scan of outbox_order begins there and not at the first event ever.
     let taken: Vec<(i64,)> = sqlx::query_as(
-        "with c as (select xid, event_id from outbox_cursors where consumer = 'sequencer'),
-         next as (
-             select o.id, o.partner_id, o.xid, $1 + row_number() over (order by o.xid, o.id) as seq
-             from outbox o, c
-             where (o.xid, o.id) > (c.xid, c.event_id) and o.xid < pg_snapshot_xmin(pg_current_snapshot())
-             order by o.xid, o.id limit $2),
+        "with next as (
+             select id, partner_id, xid, $1 + row_number() over (order by xid, id) as seq
+             from outbox where (xid, id) > ($3::text::xid8, $4) and xid < pg_snapshot_xmin(pg_current_snapshot())
+             order by xid, id limit $2),
          numbered as (insert into outbox_sequence (seq, event_id, partner_id) select seq, id, partner_id from next returning seq),
          last as (select xid, id, seq from next order by seq desc limit 1),
          moved as (update outbox_cursors k set xid = last.xid, event_id = last.id, seq = last.seq from last where k.consumer = 'sequencer')
@@ -136,8 +135,13 @@ pub async fn sequence(engine: &Engine) -> Result<Worked, VaultError> {
     )
     .bind(seq)
     .bind(engine.limits.batch * 5)
+    .bind(xid)
+    .bind(event)
     .fetch_all(tx.conn())
     .await?;
+    if taken.is_empty() {
+        return Ok(Worked::default());
+    }
     tx.commit_at("outbox.sequence").await?;
     Ok(Worked::of(taken.len(), engine.limits.batch * 5))
 }

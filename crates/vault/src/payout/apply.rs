@@ -451,14 +451,6 @@ impl Work {
     /// Writes everything. Called once.
     pub async fn flush_in_tx(self, conn: &mut PgConnection, engine: &Engine) -> Result<(), VaultError> {
         let now = engine.now();
-        if !self.ledger.is_empty() {
-            let answers = pv_ledger::post_in_tx(conn, &*engine.ids, now, &self.ledger).await?;
-            for (command, answer) in self.ledger.iter().zip(&answers) {
-                if answer.transfer().is_none() {
-                    return Err(VaultError::Broken(format!("the ledger answered {answer:?} to {:?}", command.key())));
-                }
-            }
-        }
         let new: Vec<&store::Row> = self.new_payouts.iter().filter_map(|id| self.payouts.get(id)).collect();
         let changed: Vec<&store::Row> = self.touched_payouts.difference(&self.new_payouts).filter_map(|id| self.payouts.get(id)).collect();
         store::insert_in_tx(conn, &new).await?;
@@ -503,6 +495,15 @@ impl Work {
             .bind(now)
             .execute(&mut *conn)
             .await?;
+        }
+        // The ledger last: a wallet that many payments share is locked only until the commit that follows.
+        if !self.ledger.is_empty() {
+            let answers = pv_ledger::post_in_tx(conn, &*engine.ids, now, &self.ledger).await?;
+            for (command, answer) in self.ledger.iter().zip(&answers) {
+                if answer.transfer().is_none() {
+                    return Err(VaultError::Broken(format!("the ledger answered {answer:?} to {:?}", command.key())));
+                }
+            }
         }
         for partner in &self.late_charges {
             wallet_below_zero_in_tx(conn, engine, PartnerId(*partner)).await?;

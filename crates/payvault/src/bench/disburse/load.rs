@@ -97,7 +97,7 @@ impl<'a> Load<'a> {
         while let Some(sent) = wire.next().await {
             sent?;
         }
-        self.drain(Duration::from_secs(60)).await?;
+        self.drain(Duration::from_mins(1)).await?;
         Ok(())
     }
 
@@ -127,7 +127,13 @@ impl<'a> Load<'a> {
                 return Ok(waited);
             }
             if waited > patience {
-                return Err(Failure::new(format!("{} of {} disbursements are not booked after {} s: {}", self.sent() - booked, self.sent(), patience.as_secs(), self.what_is_open().await?)));
+                return Err(Failure::new(format!(
+                    "{} of {} disbursements are not booked after {} s: {}",
+                    self.sent() - booked,
+                    self.sent(),
+                    patience.as_secs(),
+                    self.what_is_open().await?
+                )));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -140,7 +146,11 @@ impl<'a> Load<'a> {
         )
         .fetch_all(self.town.product.engine.db.worker())
         .await?;
-        Ok(rows.into_iter().map(|(state, reason, booking, n)| format!("{n} {state} {} {}", reason.unwrap_or_default(), booking.unwrap_or_default())).collect::<Vec<_>>().join("; "))
+        Ok(rows
+            .into_iter()
+            .map(|(state, reason, booking, n)| format!("{n} {state} {} {}", reason.unwrap_or_default(), booking.unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join("; "))
     }
 
     /// Webhooks at a steady rate, with the gaps of independent borrowers; nobody waits for an answer.

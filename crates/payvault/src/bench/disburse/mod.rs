@@ -86,7 +86,10 @@ async fn measure(args: &Args, town: &Town) -> Result<(serde_json::Value, bool)> 
     profile(args, town, "saturation", clean.rate).await?;
     let rate = args.rate.unwrap_or((clean.rate / 4.0).max(1.0));
     let latency = load.open_loop(Phase { rate, warm_up: WARM_UP, length: Duration::from_secs(args.seconds) }).await?;
-    println!("latency      at {rate:.1}/s: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms over {} webhooks", latency.p50, latency.p90, latency.p99, latency.most, latency.count);
+    println!(
+        "latency      at {rate:.1}/s: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms over {} webhooks",
+        latency.p50, latency.p90, latency.p99, latency.most, latency.count
+    );
     let stages: Vec<String> = latency.stages.iter().map(|(name, p50, p99)| format!("{name} {p50:.1} ({p99:.1})")).collect();
     println!("             p50 (p99) in ms: {}", stages.join(", "));
     profile(args, town, "latency", rate).await?;

@@ -63,7 +63,8 @@ impl Town {
     pub async fn build(args: &Args) -> Result<Self> {
         let outside = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("outside").enable_all().build()?;
         let hosts = hosts(args.shortcodes);
-        let mpesa = DarajaOptions { apps: Vec::new(), shortcodes: Vec::new(), magic_numbers: false, loose_typing_per_mille: 0, ..DarajaOptions::default() };
+        let mpesa =
+            DarajaOptions { apps: Vec::new(), shortcodes: Vec::new(), magic_numbers: false, loose_typing_per_mille: 0, ..DarajaOptions::default() };
         let sms = DamzaOptions { accounts: Vec::new(), magic_numbers: false };
         let world = outside.spawn(async move { World::start(SEED, mpesa, hosts, sms).await }).await??;
         let folder = Folder::make("bench", args.keep)?;
@@ -113,7 +114,9 @@ impl Town {
 
     /// Disbursements that are paid and booked.
     pub async fn booked(&self) -> Result<i64> {
-        Ok(sqlx::query_scalar("select count(*) from bookings where state in ('booked', 'adopted')").fetch_one(self.product.engine.db.worker()).await?)
+        Ok(sqlx::query_scalar("select count(*) from bookings where state in ('booked', 'adopted')")
+            .fetch_one(self.product.engine.db.worker())
+            .await?)
     }
 
     /// What the database counted so far.
@@ -122,7 +125,9 @@ impl Town {
         // Sessions hand in their counts once a second at most.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let (commits, written): (i64, i64) =
-            sqlx::query_as("select xact_commit, tup_inserted + tup_updated + tup_deleted from pg_stat_database where datname = current_database()").fetch_one(&mut conn).await?;
+            sqlx::query_as("select xact_commit, tup_inserted + tup_updated + tup_deleted from pg_stat_database where datname = current_database()")
+                .fetch_one(&mut conn)
+                .await?;
         conn.close().await?;
         Ok(Database { commits, written })
     }
@@ -139,7 +144,10 @@ impl Town {
         sqlx::raw_sql("select pg_stat_statements_reset()").execute(&mut conn).await?;
         conn.close().await?;
         let all: f64 = rows.iter().map(|r| r.2).sum();
-        Ok(rows.into_iter().map(|(query, calls, time, rows)| format!("{:5.1} % {time:9.0} ms {calls:8} calls {rows:9} rows  {query}", time * 100.0 / all.max(1.0))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(query, calls, time, rows)| format!("{:5.1} % {time:9.0} ms {calls:8} calls {rows:9} rows  {query}", time * 100.0 / all.max(1.0)))
+            .collect())
     }
 
     /// Everything that must hold after the load: by the phones, by M-Pesa's own books, by the hosts, and by the verifier.
@@ -170,7 +178,8 @@ impl Town {
             problems.push(format!("{sent} loans were approved and {disbursed} are disbursed once in their core"));
         }
         let report = verify::verify(&self.product.engine).await?;
-        problems.extend(report.findings.iter().take(10).map(|f| format!("verify: {} {}: expected {}, found {}", f.table, f.row, f.expected, f.found)));
+        problems
+            .extend(report.findings.iter().take(10).map(|f| format!("verify: {} {}: expected {}, found {}", f.table, f.row, f.expected, f.found)));
         Ok(problems)
     }
 }
@@ -211,7 +220,8 @@ async fn move_in(args: &Args, world: &World, product: &Product) -> Result<Vec<(P
             sim.lock().add_tenant(options(host, t));
         }
     }
-    let moved: Vec<(u64, Place, Settled)> = stream::iter((0..args.shortcodes).map(|n| one(args, world, product, n))).buffer_unordered(8).try_collect().await?;
+    let moved: Vec<(u64, Place, Settled)> =
+        stream::iter((0..args.shortcodes).map(|n| one(args, world, product, n))).buffer_unordered(8).try_collect().await?;
     let mut moved = moved;
     moved.sort_by_key(|(n, ..)| *n);
     Ok(moved.into_iter().map(|(_, place, settled)| (place, settled)).collect())

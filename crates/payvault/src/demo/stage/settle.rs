@@ -166,8 +166,11 @@ fn rows<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 fn report(tested: &Value) -> String {
     let checks = rows(tested, "checks");
     let good = |check: &&Value| check.get("ok").and_then(Value::as_bool) == Some(true);
-    let bad: Vec<String> =
-        checks.iter().filter(|c| !good(c)).map(|c| format!("{}: {}", api::text_if_any(c, "name").unwrap_or_default(), api::text_if_any(c, "detail").unwrap_or_default())).collect();
+    let bad: Vec<String> = checks
+        .iter()
+        .filter(|c| !good(c))
+        .map(|c| format!("{}: {}", api::text_if_any(c, "name").unwrap_or_default(), api::text_if_any(c, "detail").unwrap_or_default()))
+        .collect();
     let line = tested.get("profile").and_then(|p| p.get("line")).and_then(Value::as_str).unwrap_or("unknown");
     let but = if bad.is_empty() { String::new() } else { format!(" ({})", bad.join("; ")) };
     format!("line {line}, {} of {} checks good{but}", checks.iter().filter(good).count(), checks.len())

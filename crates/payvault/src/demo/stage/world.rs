@@ -65,7 +65,11 @@ impl World {
         Ok(Self {
             mpesa: Party { url: url("mpesa")?, simulator: mpesa },
             sms: Party { url: url("sms")?, simulator: sms },
-            hosts: hosts.into_iter().enumerate().map(|(n, simulator)| Ok(Party { url: url(&format!("host-{n}"))?, simulator })).collect::<Result<_>>()?,
+            hosts: hosts
+                .into_iter()
+                .enumerate()
+                .map(|(n, simulator)| Ok(Party { url: url(&format!("host-{n}"))?, simulator }))
+                .collect::<Result<_>>()?,
             phones,
             clock,
             sandbox,

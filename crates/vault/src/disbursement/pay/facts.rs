@@ -157,7 +157,7 @@ impl Loaded {
             duplicates: duplicates_in_tx(conn, &targets, now).await?,
             unbooked: unbooked_in_tx(conn, &rows, &targets).await?,
             name_items: name_items_in_tx(conn, &targets).await?,
-            today: today_in_tx(conn, &partner_ids, now).await?,
+            today: today_in_tx(conn, &capped(&partners, &products), now).await?,
             stops: stop::active_in_tx(conn).await?,
             defaults: defaults.iter().map(|(p, s)| (*p, s.id)).collect(),
             sms_billed: partner_ids.iter().filter(|p| sms.get(p).is_some_and(|s| s.enabled)).copied().collect(),
@@ -452,24 +452,20 @@ async fn lock_in_tx(
     products: &BTreeMap<(CoreId, String), ProductSettings>,
 ) -> Result<(), VaultError> {
     let mut keys: BTreeSet<i64> = targets.iter().map(|(_, (p, m, a))| lock_key(&[b"target", p.as_bytes(), m.as_bytes(), &a.to_be_bytes()])).collect();
-    let capped = partners
-        .values()
-        .filter(|p| p.policy.daily_cap.is_some() || p.policy.daily_count.is_some() || p.policy.per_client_daily_cap.is_some())
-        .map(|p| p.id);
-    let capped = capped.chain(
-        products
-            .values()
-            .filter(|p| {
-                p.disbursement_rules.daily_amount.is_some()
-                    || p.disbursement_rules.daily_count.is_some()
-                    || p.disbursement_rules.per_client_cap.is_some()
-            })
-            .map(|p| p.partner_id),
-    );
-    keys.extend(capped.map(|p| lock_key(&[b"cap", p.uuid().as_bytes()])));
+    keys.extend(capped(partners, products).iter().map(|p| lock_key(&[b"cap", p.uuid().as_bytes()])));
     let keys: Vec<i64> = keys.into_iter().collect();
     sqlx::query("select pg_advisory_xact_lock(k) from unnest($1::bigint[]) with ordinality as x(k, n) order by n").bind(&keys).execute(conn).await?;
     Ok(())
+}
+
+/// Partners of the batch whose payments of the day are counted: by a cap of their own, or of a product.
+fn capped(partners: &BTreeMap<PartnerId, Partner>, products: &BTreeMap<(CoreId, String), ProductSettings>) -> Vec<PartnerId> {
+    let own = partners.values().filter(|p| p.policy.daily_cap.is_some() || p.policy.daily_count.is_some() || p.policy.per_client_daily_cap.is_some());
+    let of_products = products.values().filter(|p| {
+        let r = &p.disbursement_rules;
+        r.daily_amount.is_some() || r.daily_count.is_some() || r.per_client_cap.is_some()
+    });
+    own.map(|p| p.id).chain(of_products.map(|p| p.partner_id)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 async fn hints_in_tx(conn: &mut PgConnection, rows: &[&Row]) -> Result<BTreeMap<(Uuid, String), Hint>, VaultError> {
@@ -603,17 +599,17 @@ async fn flights_in_tx(
     Ok((live.into_iter().map(|(id, n, sum)| (id, (n, sum))).collect(), paid.into_iter().collect()))
 }
 
-/// Payments of today in Nairobi, for partners of the batch. Index: `payouts_by_day`.
+/// Payments of today in Nairobi, for partners with a cap. Index: `payouts_by_day`.
 async fn today_in_tx(conn: &mut PgConnection, partners: &[PartnerId], now: DateTime<Utc>) -> Result<Vec<Today>, VaultError> {
+    if partners.is_empty() {
+        return Ok(Vec::new());
+    }
     let midnight = nairobi_day(now).and_time(NaiveTime::MIN).and_local_timezone(nairobi()).single().map_or(now, |t| t.with_timezone(&Utc));
     let ids: Vec<Uuid> = partners.iter().map(|p| p.uuid()).collect();
     Ok(sqlx::query_as(
         "select p.partner_id, d.product_id, p.msisdn, sum(p.amount_minor)::bigint as sum_minor, count(*) as count
          from payouts p join disbursements d on d.id = p.disbursement_id
-         where p.partner_id = any($1) and p.prepared_at >= $2 and p.state <> 'not_paid'
-           and exists (select from partners k where k.id = p.partner_id and k.policy ?| array['daily_cap', 'daily_count', 'per_client_daily_cap']
-                       union all select from loan_products l where l.partner_id = p.partner_id and l.disbursement_rules ?| array['daily_amount', 'daily_count', 'per_client_cap'])
-         group by 1, 2, 3",
+         where p.partner_id = any($1) and p.prepared_at >= $2 and p.state <> 'not_paid' group by 1, 2, 3",
     )
     .bind(&ids)
     .bind(midnight)
