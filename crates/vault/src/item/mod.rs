@@ -81,6 +81,11 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("core_down", "A core cannot be reached", "Ask the partner; payments of its loans wait."),
     ("returned", "A payment was sent back by the rail", "Decide with the partner: pay again with a second person, or undo the booking in the core."),
     (
+        "password_expires",
+        "An initiator password expires soon",
+        "Change it at the M-Pesa portal and store the new version. Safaricom lets it live for 90 days.",
+    ),
+    (
         "wallet_negative",
         "A wallet is below zero",
         "A payment turned out paid after its charges were given back. Ask the partner to top up; it closes itself.",

@@ -1,6 +1,15 @@
 //! Gives what grows old an owner: unknown payouts (rule A12), bookings that do not get through, cores that stay silent.
 
+use pv_database::PgConnection;
+use pv_kernel::clock::nairobi_day;
+use uuid::Uuid;
+
+use super::NewItem;
 use crate::{Engine, VaultError, engine::Worked, payout::store as payout_store};
+
+/// Initiator passwords live this long (M-Pesa contract 3), and somebody is told this long before.
+const PASSWORD_DAYS: i64 = 90;
+const TOLD_BEFORE_DAYS: i64 = 14;
 
 /// Runs once.
 pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
@@ -49,7 +58,41 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
         item.amount_minor = Some(gross);
         items.push(item);
     }
+    items.extend(expiring_in_tx(tx.conn(), engine).await?);
     super::open_in_tx(tx.conn(), engine, now, &items).await?;
     tx.commit_at("watch").await?;
     Ok(Worked::of(items.len(), engine.limits.batch))
+}
+
+/// Credentials whose initiator password expires soon (requirement M6). The item ends with the version that it is about.
+async fn expiring_in_tx(conn: &mut PgConnection, engine: &Engine) -> Result<Vec<NewItem>, VaultError> {
+    let today = nairobi_day(engine.now());
+    sqlx::query(
+        "update items i set closed_at = $1, closed_by = 'system', resolution = 'another version is in use'
+         from mpesa_credentials c where i.kind = 'password_expires' and i.subject = c.id and i.closed_at is null and not c.is_active
+           and ($2::uuid[] is null or c.partner_id = any($2))",
+    )
+    .bind(engine.now())
+    .bind(engine.only_partners.as_deref())
+    .execute(&mut *conn)
+    .await?;
+    let rows: Vec<(Uuid, Uuid, chrono::NaiveDate)> = sqlx::query_as(
+        "select c.id, c.partner_id, c.password_set_on from mpesa_credentials c
+         where c.is_active and c.password_set_on <= $1 and ($2::uuid[] is null or c.partner_id = any($2))
+           and not exists (select from items i where i.kind = 'password_expires' and i.subject = c.id and i.closed_at is null)
+         order by c.id limit $3",
+    )
+    .bind(today - chrono::Duration::days(PASSWORD_DAYS - TOLD_BEFORE_DAYS))
+    .bind(engine.only_partners.as_deref())
+    .bind(engine.limits.batch)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(credential, partner, set_on)| {
+            let last = set_on + chrono::Duration::days(PASSWORD_DAYS);
+            let detail = format!("The initiator password was set on {set_on} and ends on {last}. After that every payment is refused.");
+            super::about("password_expires", Some(partner), credential, format!("/api/partners/{partner}/shortcodes"), detail, last <= today)
+        })
+        .collect())
 }
