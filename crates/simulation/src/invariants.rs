@@ -87,11 +87,11 @@ fn money(books: &mut Books, town: &Town, rows: &[Row], payouts: &[(String, Uuid,
         let Some(row) = by_id.get(disbursement) else { continue };
         match (moved, state.as_str()) {
             (true, "paid") if receipt.as_deref() != p.receipt.as_deref() => {
-                books.violations.push(format!("{rail_id} is paid under {:?}; we say {receipt:?}", p.receipt))
+                books.violations.push(format!("{rail_id} is paid under {:?}; we say {receipt:?}", p.receipt));
             }
             (true, "not_paid") => books.violations.push(format!("{rail_id} was paid and is called not paid")),
             (true, "prepared" | "sending" | "accepted" | "unknown") if row.items == 0 => {
-                books.violations.push(format!("{rail_id} was paid, is {state} here and on nobody's list"))
+                books.violations.push(format!("{rail_id} was paid, is {state} here and on nobody's list"));
             }
             (false, "paid") => books.violations.push(format!("{rail_id} is called paid and M-Pesa did not pay it ({:?})", p.state)),
             _ => {}

@@ -4,7 +4,7 @@
 //!
 //! - [`stage`]: the world, the product, partners who move in (the benchmark stands on it too);
 //! - [`cases`]: who borrows, by which way, what goes wrong, how it must end; [`play`]: what happens, in order; [`board`]: the partners' screens;
-//! - [`check`]: everything is compared with the outside's own books; [`tamper`]: proves that the checks can fail; [`print`]: the evidence.
+//! - [`check`]: everything is compared with the outside's own books; [`tamper`]: proves that the checks can fail; [`mod@print`]: the evidence.
 
 mod board;
 mod cases;

@@ -18,7 +18,7 @@ use super::{
 use crate::failure::{Failure, Result};
 
 /// How long a wait may take at most.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Everybody who plays.
 pub struct Play<'a> {

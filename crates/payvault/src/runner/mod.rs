@@ -68,6 +68,8 @@ impl Runner {
             let times = match step {
                 Step::Pay => settings.worker.pay_loops,
                 Step::Ask => settings.worker.ask_loops,
+                // A webhook does not wait behind a long batch of results.
+                Step::Weigh | Step::Intake => 2,
                 _ => 1,
             };
             let engine = Arc::clone(engine);

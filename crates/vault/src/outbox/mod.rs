@@ -118,7 +118,9 @@ pub async fn lines_in_tx(conn: &mut PgConnection, engine: &Engine, now: DateTime
 pub async fn sequence(engine: &Engine) -> Result<Worked, VaultError> {
     let mut tx = engine.begin().await?;
     let cursor: Option<(i64, String, Uuid)> =
-        sqlx::query_as("select seq, xid::text, event_id from outbox_cursors where consumer = 'sequencer' for update skip locked").fetch_optional(tx.conn()).await?;
+        sqlx::query_as("select seq, xid::text, event_id from outbox_cursors where consumer = 'sequencer' for update skip locked")
+            .fetch_optional(tx.conn())
+            .await?;
     let Some((seq, xid, event)) = cursor else {
         return Ok(Worked::default());
     };

@@ -141,16 +141,18 @@ impl<'a> Load<'a> {
 
     async fn what_is_open(&self) -> Result<String> {
         let rows: Vec<(String, Option<String>, Option<String>, i64)> = sqlx::query_as(
-            "select d.state, d.reason, b.state, count(*) from disbursements d left join bookings b on b.disbursement_id = d.id
-             where b.state is distinct from 'booked' group by 1, 2, 3 order by 4 desc limit 8",
+            "select 'disbursement ' || d.state, d.reason, b.state, count(*) from disbursements d left join bookings b on b.disbursement_id = d.id
+             where b.state is distinct from 'booked' group by 1, 2, 3
+             union all select 'sighted, and no disbursement', last_error, null, count(*) from loan_sightings where disbursement_id is null group by 1, 2
+             union all select 'message ' || state, outcome, kind, count(*) from messages where due_at is not null group by 1, 2, 3
+             order by 4 desc limit 8",
         )
         .fetch_all(self.town.product.engine.db.worker())
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(state, reason, booking, n)| format!("{n} {state} {} {}", reason.unwrap_or_default(), booking.unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join("; "))
+        let words = |(what, why, more, n): (String, Option<String>, Option<String>, i64)| {
+            format!("{n} {what} {} {}", why.unwrap_or_default(), more.unwrap_or_default())
+        };
+        Ok(rows.into_iter().map(words).collect::<Vec<_>>().join("; "))
     }
 
     /// Webhooks at a steady rate, with the gaps of independent borrowers; nobody waits for an answer.
