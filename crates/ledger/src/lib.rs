@@ -7,9 +7,9 @@
 //! - [`command`]: what can be asked of the ledger, and its answers;
 //! - [`decide`]: the pure decision over a batch;
 //! - [`post`]: the one write path: lock, read, decide, write, all set-based;
-//! - [`read`] and [`statement`]: balances, holds, statements, transfers of a subject;
+//! - [`read`] and [`mod@statement`]: balances, holds, statements, transfers of a subject;
 //! - [`fold`]: what is built behind the log (statements, balances of unbounded accounts, open holds);
-//! - [`verify`]: recomputes everything from the transfers by plain SQL, in another code path.
+//! - [`mod@verify`]: recomputes everything from the transfers by plain SQL, in another code path.
 //!
 //! What does not live here: any transaction (every function runs inside the caller's and never begins or commits), and any
 //! business noun. A partner is only a column that says whose row it is.

@@ -223,8 +223,9 @@ async fn write(engine: &Engine, done: Vec<Done>) -> Result<(), VaultError> {
     message::store_outgoing_in_tx(tx.conn(), engine, now, &batch.sent).await?;
     outbox::emit_in_tx(tx.conn(), engine, now, &batch.events).await?;
     outbox::lines_in_tx(tx.conn(), engine, now, &batch.lines).await?;
-    item::open_in_tx(tx.conn(), engine, now, &batch.items).await?;
+    // Settled first: a loan that is booked with another amount settles "not booked" and opens an item of its own.
     item::settle_in_tx(tx.conn(), now, &batch.settled).await?;
+    item::open_in_tx(tx.conn(), engine, now, &batch.items).await?;
     Ok(tx.commit_at("book.write").await?)
 }
 

@@ -246,7 +246,8 @@ pub async fn list(
 }
 
 /// Kinds that only a later fact may close: a person cannot declare money explained.
-const CLOSED_BY_FACTS: &[&str] = &["unknown_payout", "booking_late", "credential_halted", "rail_drift", "undone_in_core", "wallet_negative"];
+const CLOSED_BY_FACTS: &[&str] =
+    &["unknown_payout", "booking_late", "credential_halted", "rail_drift", "double_paid", "returned", "undone_in_core", "wallet_negative"];
 
 /// Closes an item by a person's word, with a reason, audited.
 pub async fn close(engine: &Engine, actor: &crate::audit::Actor, id: Uuid, reason: &str) -> Result<(), VaultError> {
