@@ -75,7 +75,7 @@ impl Approval {
             return Err("loanId is not an id of the core".to_owned());
         }
         let amount = self.loan_amount.as_ref().map(|raw| Money::parse_json_token(raw.get())).transpose().map_err(|e| format!("loanAmount: {e}"))?;
-        Ok(ReadApproval { loan_id, phone: self.client_phone.clone().map(|p| p.chars().take(40).collect()), amount })
+        Ok(ReadApproval { loan_id, phone: self.client_phone.clone().map(|p| p.chars().filter(|c| !c.is_control()).take(40).collect()), amount })
     }
 }
 

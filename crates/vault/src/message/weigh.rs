@@ -213,7 +213,12 @@ fn read(engine: &Engine, m: &Message) -> Result<Meaning, VaultError> {
     let news = |event| m.payout_id.map(|payout| News { payout, event, evidence: m.id, trace: None });
     Ok(match kind {
         Kind::B2cResult => match engine.rail.read_result(&body) {
-            Ok(notice) => {
+            Ok(mut notice) => {
+                for text in
+                    [Some(&mut notice.description), Some(&mut notice.code), notice.party_name.as_mut(), notice.receipt.as_mut()].into_iter().flatten()
+                {
+                    storable(text);
+                }
                 let class = engine.rail.classify(&notice.code);
                 // A result that the rail could not classify is never a success or a failure by itself.
                 let class = if notice.code.is_empty() { pv_kernel::rail::CodeClass::Ambiguous } else { class };
@@ -242,6 +247,13 @@ fn read(engine: &Engine, m: &Message) -> Result<Meaning, VaultError> {
             Meaning::Report { partner: m.partner_id, body, signature }
         }
     })
+}
+
+/// PostgreSQL keeps no NUL in a text, and nobody needs more than a page of a rail's words.
+fn storable(text: &mut String) {
+    if text.contains('\0') || text.len() > 1000 {
+        *text = text.chars().filter(|c| *c != '\0').take(1000).collect();
+    }
 }
 
 fn read_hook(m: &Message, body: &[u8]) -> Meaning {
