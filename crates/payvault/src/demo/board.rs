@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use pv_kernel::{Clock as _, SystemClock};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::stage::Api;
 use crate::failure::{Failure, Result};
@@ -230,12 +231,12 @@ impl Board {
 }
 
 /// Reads the screens of all partners again and again until it is dropped or aborted.
-pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, tokio::task::JoinHandle<()>) {
+pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, AbortOnDropHandle<()>) {
     let (tell, changed) = watch::channel(0);
     let board = Board { payments: Arc::default(), changed };
     let mine = board.clone();
     voice.hold();
-    let task = tokio::spawn(async move {
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut told = Told::default();
         let mut failures = 0u32;
         loop {
@@ -261,7 +262,7 @@ pub fn watch(keys: Vec<Api>, voice: Voice) -> (Board, tokio::task::JoinHandle<()
             tell.send_modify(|n| *n += 1);
             tokio::time::sleep(EVERY).await;
         }
-    });
+    }));
     (board, task)
 }
 

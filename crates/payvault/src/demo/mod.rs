@@ -152,7 +152,7 @@ async fn evening(args: &Args, world: &World, product: &Product, voice: &Voice) -
         Box::pin(play.run(&cast)).await
     }
     .await;
-    screens.abort();
+    drop(screens);
     voice.release();
     if let Err(failure) = played {
         print::table(product, &cast, &board.all()).await?;
