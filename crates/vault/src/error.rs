@@ -52,6 +52,15 @@ impl VaultError {
         }
     }
 
+    /// The transaction left nothing behind and may simply run again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_retryable(),
+            Self::Ledger(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
     /// The simulated end of the process.
     pub fn is_crash(&self) -> bool {
         matches!(self, Self::Crashed | Self::Db(DbError::Crashed))

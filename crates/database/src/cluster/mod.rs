@@ -400,6 +400,13 @@ fn settings(socket_dir: &Path, options: &ClusterOptions) -> String {
         set("log_filename", "postgresql-%a.log");
         set("log_truncate_on_rotation", "on");
         set("log_rotation_age", "1d");
+        // Queues are short tables that change all the time: looked at often, or claims read thousands of dead rows and plans are made for
+        // tables that were empty once.
+        set("autovacuum_naptime", "5s");
+        set("autovacuum_vacuum_scale_factor", "0.05");
+        set("autovacuum_vacuum_threshold", "500");
+        set("autovacuum_analyze_scale_factor", "0.1");
+        set("autovacuum_analyze_threshold", "500");
         // Failing statements can carry phone numbers; the programs' own log has what is needed, redacted.
         set("log_min_error_statement", "panic");
         set("log_parameter_max_length_on_error", "0");

@@ -70,6 +70,8 @@ impl Runner {
                 Step::Ask => settings.worker.ask_loops,
                 // A webhook does not wait behind a long batch of results.
                 Step::Weigh | Step::Intake => 2,
+                // A booking waits for a partner's host, which is slower than anything else here.
+                Step::Book => 3,
                 _ => 1,
             };
             let engine = Arc::clone(engine);

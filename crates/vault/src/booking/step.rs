@@ -27,6 +27,7 @@ use crate::{
 };
 
 /// What was done outside for one booking.
+#[derive(Clone)]
 struct Done {
     id: Uuid,
     fence: i64,
@@ -200,6 +201,16 @@ fn pace(engine: &Engine) -> Pace {
 }
 
 async fn write(engine: &Engine, done: Vec<Done>) -> Result<(), VaultError> {
+    let mut tries = 0;
+    loop {
+        match write_once(engine, done.clone()).await {
+            Err(error) if error.is_retryable() && tries < 3 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+async fn write_once(engine: &Engine, done: Vec<Done>) -> Result<(), VaultError> {
     let now = engine.now();
     let mut tx = engine.begin().await?;
     // Canonical order: disbursements before their bookings.

@@ -143,7 +143,7 @@ pub async fn claim_in_tx(
     Ok(sqlx::query_as(
         "with due as (
              select disbursement_id from bookings where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))
-             order by due_at, disbursement_id limit $3 for update skip locked)
+             order by due_at, disbursement_id limit $3 for no key update skip locked)
          update bookings b set due_at = $2, fence = fence + 1 from due where b.disbursement_id = due.disbursement_id returning b.*",
     )
     .bind(now)
@@ -160,7 +160,7 @@ pub async fn lock_in_tx(conn: &mut PgConnection, claimed: &[(Uuid, i64)]) -> Res
     let fences: Vec<i64> = claimed.iter().map(|(_, f)| *f).collect();
     Ok(sqlx::query_as(
         "select b.* from bookings b join unnest($1::uuid[], $2::bigint[]) as c(id, fence) on b.disbursement_id = c.id and b.fence = c.fence
-         order by b.disbursement_id for update of b",
+         order by b.disbursement_id for no key update of b",
     )
     .bind(&ids)
     .bind(&fences)

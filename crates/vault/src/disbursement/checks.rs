@@ -205,6 +205,8 @@ pub struct Facts<'a> {
     pub blocked_receiver: bool,
     /// Reasons a person has let pass.
     pub overrides: &'a [String],
+    /// How often it was looked at.
+    pub tries: i32,
 }
 
 impl Facts<'_> {
@@ -401,7 +403,9 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
         Sender::Halted => {
             return Some(wait("credential_halted", "The rail refused our credential; sending on it is stopped until it is mended.", Some(soon(f))));
         }
-        Sender::Busy => return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", Some(soon(f)))),
+        Sender::Busy => {
+            return Some(wait("credential_careful", "One payment at a time until the credential has proven itself.", Some(again_soon(f))));
+        }
         Sender::Quarantined => return Some(wait("quarantine", "The system was restored; sending is off until a person releases it.", None)),
     }
     if let Some(available) = f.float.filter(|a| *a < o.pay) {
@@ -412,6 +416,12 @@ fn not_now(f: &Facts<'_>, o: &Order) -> Option<Outcome> {
 
 fn soon(f: &Facts<'_>) -> DateTime<Utc> {
     f.now + chrono::Duration::seconds(30)
+}
+
+/// The proof may have come in the very moment of this look: looked at again after 2, 4, 8 seconds, and then every half minute.
+fn again_soon(f: &Facts<'_>) -> DateTime<Utc> {
+    let seconds = 2_i64 << f.tries.clamp(0, 4);
+    f.now + chrono::Duration::seconds(seconds.min(30))
 }
 
 fn outside_hours(f: &Facts<'_>) -> Option<DateTime<Utc>> {

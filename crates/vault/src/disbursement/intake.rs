@@ -43,7 +43,7 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let hints: Vec<Hint> = sqlx::query_as(
         "with due as (
              select id from loan_sightings where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))
-             order by due_at, id limit $3 for update skip locked)
+             order by due_at, id limit $3 for no key update skip locked)
          update loan_sightings s set due_at = $2, fence = fence + 1, tries = tries + 1 from due where s.id = due.id
          returning s.id, s.partner_id, s.core_id, s.loan_id, s.ways, s.first_seen_at, s.asked_by, s.fence, s.tries, s.disbursement_id",
     )

@@ -85,13 +85,18 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     }
     let taken = claimed.len();
     let reads = read_cores(engine, &claimed, &links).await?;
-    let sends = match prepare(engine, &claimed, &reads).await {
-        Ok(sends) => sends,
-        Err(error) if error.is_crash() => return Err(error),
-        Err(VaultError::Db(error)) if error.is_retryable() => return Err(VaultError::Db(error)),
-        Err(error) => {
-            tracing::warn!(%error, "a batch of payments failed; preparing them one by one");
-            one_by_one(engine, &claimed, &reads).await?
+    let mut tries = 0;
+    let sends = loop {
+        match prepare(engine, &claimed, &reads).await {
+            Ok(sends) => break sends,
+            Err(error) if error.is_crash() => return Err(error),
+            // Lost a race for locks: nothing was written, and nobody else has these rows. Again at once, rather than after the lease.
+            Err(error) if error.is_retryable() && tries < 3 => tries += 1,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a batch of payments failed; preparing them one by one");
+                break one_by_one(engine, &claimed, &reads).await?;
+            }
         }
     };
     send(engine, sends).await?;
@@ -670,7 +675,7 @@ async fn record(engine: &Engine, news: &[News]) -> Result<(), VaultError> {
         }
         .await;
         match done {
-            Err(VaultError::Db(error)) if error.is_retryable() && tries < 3 => tries += 1,
+            Err(error) if error.is_retryable() && tries < 3 => tries += 1,
             other => return other,
         }
     }

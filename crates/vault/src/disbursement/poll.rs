@@ -18,7 +18,7 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let due: Vec<(Uuid,)> = sqlx::query_as(
         "with due as (
              select id from mifos_partners where next_poll_at <= $1 and is_active and retired_at is null and ($3::uuid[] is null or partner_id = any($3))
-             order by next_poll_at, id limit $2 for update skip locked)
+             order by next_poll_at, id limit $2 for no key update skip locked)
          update mifos_partners m set next_poll_at = $1 + make_interval(secs => m.poll_seconds), poll_lease_until = $4
          from due where m.id = due.id returning m.id",
     )

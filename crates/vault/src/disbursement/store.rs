@@ -153,9 +153,10 @@ pub fn parse_status(text: &str) -> Option<Status> {
     [Status::ToDo, Status::OnItsWay, Status::Paid, Status::NotPaid, Status::NotYetKnown].into_iter().find(|s| s.as_str() == text)
 }
 
-/// Locks disbursements in the canonical order (by id) and reads them.
+/// Locks disbursements in the canonical order (by id) and reads them. No key of theirs ever changes: rows that refer to them can be written
+/// meanwhile, so that a callback is stored while its payment is being worked on.
 pub async fn lock_in_tx(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, VaultError> {
-    Ok(sqlx::query_as("select * from disbursements where id = any($1) order by id for update").bind(ids).fetch_all(conn).await?)
+    Ok(sqlx::query_as("select * from disbursements where id = any($1) order by id for no key update").bind(ids).fetch_all(conn).await?)
 }
 
 /// Reads without locking.
@@ -176,7 +177,7 @@ pub async fn claim_in_tx(
         "with due as (
              select id from disbursements
              where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))
-             order by due_at, id limit $3 for update skip locked)
+             order by due_at, id limit $3 for no key update skip locked)
          update disbursements d set due_at = $2, fence = fence + 1, tries = tries + 1
          from due where d.id = due.id returning d.*",
     )

@@ -175,7 +175,7 @@ async fn owner_in_tx(conn: &mut PgConnection, inbound: &Inbound) -> Result<Optio
             "select partner_id as partner, null::uuid as disbursement, null::uuid as payout, id as query from rail_queries where token = $1 and kind = 'balance'"
         }
         Kind::LoanHook | Kind::LoanWebhook => {
-            "select partner_id as partner, null::uuid as disbursement, null::uuid as payout, null::uuid as query from mifos_partners where id::text = $1"
+            "select partner_id as partner, null::uuid as disbursement, null::uuid as payout, null::uuid as query from mifos_partners where id = (case when $1 ~ '^[0-9a-f-]{36}$' then $1::uuid end)"
         }
         Kind::SmsReport => {
             "select partner_id as partner, null::uuid as disbursement, null::uuid as payout, null::uuid as query from partner_sms_settings where report_token = $1"

@@ -59,7 +59,7 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let mut messages: Vec<Message> = sqlx::query_as(
         "with due as (
              select id from messages where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))
-             order by due_at, id limit $3 for update skip locked)
+             order by due_at, id limit $3 for no key update skip locked)
          update messages m set due_at = $2 from due where m.id = due.id
          returning m.id, m.partner_id, m.kind, m.payout_id, m.query_id, m.token, m.trusted, m.headers, m.body_enc, m.tries, (select q.purpose from rail_queries q where q.id = m.query_id) as purpose",
     )
@@ -74,14 +74,19 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
         return Ok(Worked::default());
     }
     messages.sort_by_key(|m| m.id);
-    match weigh(engine, &messages).await {
-        Ok(()) => {}
-        Err(error) if error.is_crash() => return Err(error),
-        Err(error) if matches!(&error, VaultError::Db(e) if e.is_retryable()) => return Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "a batch of messages failed; weighing them one by one");
-            for message in &messages {
-                weigh_alone(engine, message).await?;
+    let mut tries = 0;
+    loop {
+        match weigh(engine, &messages).await {
+            Ok(()) => break,
+            Err(error) if error.is_crash() => return Err(error),
+            Err(error) if error.is_retryable() && tries < 3 => tries += 1,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a batch of messages failed; weighing them one by one");
+                for message in &messages {
+                    weigh_alone(engine, message).await?;
+                }
+                break;
             }
         }
     }

@@ -52,7 +52,7 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
     let texts: Vec<Text> = sqlx::query_as(
         "with due as (
              select id from sms_notifications where due_at <= $1 and ($4::uuid[] is null or partner_id = any($4))
-             order by due_at, id limit $3 for update skip locked)
+             order by due_at, id limit $3 for no key update skip locked)
          update sms_notifications n set due_at = $2, fence = fence + 1, handovers = handovers + 1 from due where n.id = due.id
          returning n.id, n.partner_id, n.recipient_phone, n.message_type, n.message_content, n.disbursement_id, n.handovers, n.fence",
     )

@@ -19,7 +19,7 @@ pub fn paid_partner(client: &str, phone: &str, amount: Money, receipt: &str, wal
 
 /// To the partner: provably not paid.
 pub fn not_paid_partner(what: &str, amount: Money, reason: &str) -> String {
-    format!("Not paid: {amount} for {what}. Reason: {reason}. No money left your account. You can retry it in Payment Vault.")
+    format!("Not paid: {amount} for {what}. Reason: {}. No money left your account. You can retry it in Payment Vault.", reason.trim_end_matches('.'))
 }
 
 /// To the partner: the wallet is too short for charges.

@@ -106,10 +106,12 @@ pub async fn lines_in_tx(conn: &mut PgConnection, engine: &Engine, now: DateTime
             message_id: l.message,
         })
         .collect();
-    sqlx::query("insert into disbursement_events select x.* from jsonb_populate_recordset(null::disbursement_events, $1) x")
-        .bind(Json(&rows))
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "insert into disbursement_events select x.* from jsonb_populate_recordset(null::disbursement_events, $1) x order by x.disbursement_id, x.id",
+    )
+    .bind(Json(&rows))
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ async fn claim_wanted_in_tx(conn: &mut pv_database::PgConnection, engine: &Engin
              select q.id, c.id as credential from rail_queries q
              join mpesa_credentials c on c.shortcode_id = q.shortcode_id and c.is_active and c.halted_at is null
              where q.state = 'wanted' and ($2::uuid[] is null or q.partner_id = any($2))
-             order by q.asked_at, q.id limit $1 for update of q skip locked)
+             order by q.asked_at, q.id limit $1 for no key update of q skip locked)
          update rail_queries q set state = 'asking', asked_at = $3, credential_id = w.credential from w where q.id = w.id returning q.*",
     )
     .bind(engine.limits.batch)

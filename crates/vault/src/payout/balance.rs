@@ -17,7 +17,7 @@ pub async fn run(engine: &Engine) -> Result<Worked, VaultError> {
              select s.id from mpesa_shortcodes s
              where s.is_active and (s.next_balance_at is null or s.next_balance_at <= $1) and ($4::uuid[] is null or s.partner_id = any($4))
                and exists (select from mpesa_credentials c where c.shortcode_id = s.id and c.is_active and c.halted_at is null)
-             order by s.next_balance_at nulls first, s.id limit $3 for update skip locked)
+             order by s.next_balance_at nulls first, s.id limit $3 for no key update skip locked)
          update mpesa_shortcodes s set next_balance_at = $2 from due where s.id = due.id returning s.id, s.partner_id",
     )
     .bind(now)

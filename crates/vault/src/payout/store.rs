@@ -210,7 +210,10 @@ pub struct QueryRow {
 
 /// All payouts of these disbursements, locked in the canonical order (after the disbursements).
 pub async fn lock_of_disbursements_in_tx(conn: &mut PgConnection, disbursements: &[Uuid]) -> Result<Vec<Row>, VaultError> {
-    Ok(sqlx::query_as("select * from payouts where disbursement_id = any($1) order by id for update").bind(disbursements).fetch_all(conn).await?)
+    Ok(sqlx::query_as("select * from payouts where disbursement_id = any($1) order by id for no key update")
+        .bind(disbursements)
+        .fetch_all(conn)
+        .await?)
 }
 
 /// The disbursements of these payouts.

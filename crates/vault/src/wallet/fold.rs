@@ -27,7 +27,7 @@ async fn split(engine: &Engine) -> Result<usize, VaultError> {
     let mut tx = engine.begin().await?;
     let rows: Vec<(Uuid, Uuid, Json<Quote>)> = sqlx::query_as(
         "select id, partner_id, quote from disbursements where charges = 'taken' and not charges_split and ($2::uuid[] is null or partner_id = any($2))
-         order by id limit $1 for update skip locked",
+         order by id limit $1 for no key update skip locked",
     )
     .bind(engine.limits.batch)
     .bind(engine.only_partners.as_deref())

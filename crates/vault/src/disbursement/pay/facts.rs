@@ -295,6 +295,7 @@ impl Loaded {
             name_item: d.core_id.is_some() && target.as_ref().is_some_and(|t| this.name_items.contains(&phone_subject(t.0, &t.1))),
             blocked_receiver: false,
             overrides: &d.overrides,
+            tries: d.tries,
         })
     }
 
