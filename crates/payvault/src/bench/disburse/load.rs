@@ -101,20 +101,27 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Keeps so many disbursements on their way, for ever.
-    pub async fn keep_outstanding(&self, wanted: u64) -> Result<()> {
+    /// Keeps so many disbursements on their way until `measuring` ends, and returns what it measured. Webhooks on the wire by then are
+    /// carried to their end: a request that is dropped half-way was perhaps never heard, and its loan would wait for the next poll.
+    pub async fn keep_outstanding_while<T>(&self, wanted: u64, measuring: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut measuring = std::pin::pin!(measuring);
         let mut wire = FuturesUnordered::new();
         let mut booked = u64::try_from(self.town.booked().await?)?;
         let mut look = tokio::time::interval(LOOK);
-        loop {
+        let measured = loop {
             while wire.len() < AT_ONCE && self.sent().saturating_sub(booked) < wanted {
                 wire.push(self.one(false));
             }
             tokio::select! {
+                measured = &mut measuring => break measured?,
                 Some(sent) = wire.next(), if !wire.is_empty() => sent?,
                 _ = look.tick() => booked = u64::try_from(self.town.booked().await?)?,
             }
+        };
+        while let Some(sent) = wire.next().await {
+            sent?;
         }
+        Ok(measured)
     }
 
     /// Waits until every loan is paid and booked; how long that took.

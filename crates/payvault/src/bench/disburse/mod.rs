@@ -124,7 +124,6 @@ struct Saturated {
 }
 
 async fn saturate(args: &Args, town: &Town, load: &Load<'_>, name: &str) -> Result<Saturated> {
-    let feeding = load.keep_outstanding(args.outstanding);
     let measuring = async {
         tokio::time::sleep(WARM_UP).await;
         let (ticks, database, booked) = (machine::ticks(town.postmaster()), town.database().await?, town.booked().await?);
@@ -145,10 +144,7 @@ async fn saturate(args: &Args, town: &Town, load: &Load<'_>, name: &str) -> Resu
         );
         Ok::<f64, Failure>(rate)
     };
-    let rate = tokio::select! {
-        rate = measuring => rate?,
-        fed = feeding => return Err(fed.err().unwrap_or_else(|| Failure::new("the load ended by itself"))),
-    };
+    let rate = load.keep_outstanding_while(args.outstanding, measuring).await?;
     let waited = load.drain(DRAIN).await?;
     println!("             came to rest {:.1} s after the last webhook", waited.as_secs_f64());
     Ok(Saturated { rate })
