@@ -123,6 +123,11 @@ pub(crate) fn status(body: &[u8]) -> Result<StatusNotice, Unreadable> {
         return Ok(notice);
     }
     let text = |key: &str| e.parameters.get(key).map(|t| t.trim().to_owned());
+    // The envelope's own words are about the question ("processed successfully"); a person reads these about the payment.
+    let statuses = e.parameters.all("TransactionStatus").join(" and ");
+    if !statuses.trim().is_empty() {
+        notice.description = format!("M-Pesa's status of the payment is {}", statuses.trim());
+    }
     notice.rail_id = text("OriginatorConversationID");
     notice.conversation_id = text("ConversationID");
     notice.receipt = text("ReceiptNo").filter(|t| is_receipt(t));

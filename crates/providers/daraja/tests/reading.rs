@@ -169,7 +169,10 @@ fn every_transaction_status_has_its_fate() {
         ("", PaymentFate::Unclear),
     ] {
         let body = STATUS.replace("\"Completed\"", &format!("\"{word}\""));
-        assert_eq!(rail().read_status(body.as_bytes()).unwrap().fate, fate, "{word}");
+        let notice = rail().read_status(body.as_bytes()).unwrap();
+        assert_eq!(notice.fate, fate, "{word}");
+        // What a person reads is about the payment, not about the question that was "processed successfully".
+        assert_eq!(notice.description.ends_with(&format!("of the payment is {word}")), !word.is_empty(), "{word}: {}", notice.description);
     }
     let not_found =
         r#"{"Result":{"ResultType":0,"ResultCode":2032,"ResultDesc":"The transaction receipt number does not exist.","ConversationID":"AG_1"}}"#;
